@@ -1,0 +1,6 @@
+"""Tensor networks and the orders of summing them. Knows nothing of torch or of models."""
+
+from clipcompiler.algebra.contraction import Leaf, Pair, Square, Tree
+from clipcompiler.algebra.network import Affine, Factor, Index, Letter, Network, Tensor
+
+__all__ = ["Affine", "Factor", "Index", "Leaf", "Letter", "Network", "Pair", "Square", "Tensor", "Tree"]

@@ -1,0 +1,188 @@
+"""The orders in which ‖g[n]‖² = Σ (Π factors)(Π factors′) can be summed, two tensors at a time.
+
+The network of a squared norm is two copies of the gradient's, the summed letters of the second primed.
+Multiplying out each copy first *instantiates* the per-example gradient; pairing each factor with its own
+copy first gives *Gram* matrices over the primed letters. Both are orders of the same sum; half of either is
+the mirror image of the other half, and is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import sympy
+
+from clipcompiler.algebra.network import Letter, Network
+
+__all__ = ["Leaf", "Pair", "Square", "Tree"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One factor, summed at once over the letters that nothing else has.
+
+    Attributes:
+        factor: its place among the factors of the gradient.
+        leaves: its number, and nothing else; the second copy counts on from the first.
+        letters: the letters left.
+        own: the letters summed over at once.
+    """
+
+    factor: int
+    leaves: frozenset[int]
+    letters: frozenset[Letter]
+    own: frozenset[Letter] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The product of two trees, summed over the letters that nothing outside has."""
+
+    left: Leaf | Pair
+    right: Leaf | Pair
+    leaves: frozenset[int]
+    letters: frozenset[Letter]
+
+    @property
+    def joined(self) -> frozenset[Letter]:
+        """The letters of the product before it is summed."""
+        return self.left.letters | self.right.letters
+
+
+Tree = Leaf | Pair
+
+
+@dataclass(frozen=True)
+class Square:
+    """‖g[n]‖² of a gradient network, and the ways to sum it.
+
+    Attributes:
+        gradient: the network of g.
+        examples: the letter n, which is not summed.
+    """
+
+    gradient: Network
+    examples: Letter
+
+    @cached_property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """The factors of both copies."""
+        factors = self.gradient.factors
+        found: list[Leaf] = []
+        for copy in (0, 1):
+            for k, factor in enumerate(factors):
+                others = {x for j, f in enumerate(factors) if j != k for x in f.letters}
+                own = {x for x in factor.letters if x in self.positions and x not in others}
+                kept = (x.primed() if copy and x in self.positions else x for x in factor.letters if x not in own)
+                found.append(Leaf(k, frozenset([k + copy * len(factors)]), frozenset(kept), frozenset(own)))
+        return tuple(found)
+
+    @cached_property
+    def positions(self) -> frozenset[Letter]:
+        """The summed letters of the gradient, which the second copy primes."""
+        return frozenset(x for x in self.gradient.summed if x != self.examples)
+
+    @property
+    def count(self) -> int:
+        """The number of factors of one copy."""
+        return len(self.gradient.factors)
+
+    def mirrored(self, leaves: frozenset[int]) -> frozenset[int]:
+        """The same factors of the other copy."""
+        return frozenset((k + self.count) % (2 * self.count) for k in leaves)
+
+    def is_square(self, pair: Pair) -> bool:
+        """Whether both sides of a product are one tensor, read by the same letters."""
+        return self.mirrored(pair.left.leaves) == pair.right.leaves and pair.left.letters == pair.right.letters
+
+    def is_gradient(self, tree: Tree) -> bool:
+        """Whether a tree is one whole copy: the per-example gradient."""
+        return sorted(tree.leaves) in ([*range(self.count)], [*range(self.count, 2 * self.count)])
+
+    def orders(self) -> list[Pair]:
+        """Every pairwise order, mirror images left out; with more than three factors only the two in the title."""
+        if self.count > 3:
+            return [self.by_copies(), self.by_factors()]
+        found: dict[frozenset[Any], Pair] = {}
+        for tree in self._trees(frozenset(range(2 * self.count))):
+            if isinstance(tree, Pair):
+                found.setdefault(frozenset(self.key(s) for s in self.steps(tree)), tree)
+        return list(found.values())
+
+    def steps(self, tree: Tree) -> list[Pair]:
+        """The products of a tree, innermost first; of a product and its mirror image only the first."""
+        found: dict[Any, Pair] = {}
+
+        def visit(t: Tree) -> None:
+            if isinstance(t, Pair) and self.key(t) not in found:
+                visit(t.left)
+                visit(t.right)
+                found[self.key(t)] = t
+
+        visit(tree)
+        return list(found.values())
+
+    def key(self, tree: Tree) -> tuple[int, ...]:
+        """The same for a tree and its mirror image."""
+        return min(tuple(sorted(tree.leaves)), tuple(sorted(self.mirrored(tree.leaves))))
+
+    def flops(self, tree: Tree) -> Any:
+        """Multiplications and additions: two for every element of every product before it is summed."""
+        own = {x.factor: extent(x.letters | x.own) for x in self.leaves if x.own}
+        products = (2 * extent(s.joined) for s in self.steps(tree))
+        return sum(products, sympy.Integer(0)) + sum(own.values(), sympy.Integer(0))
+
+    def elements(self, tree: Tree) -> Any:
+        """The elements of every intermediate, written once and read once."""
+        return sum((extent(s.letters) for s in self.steps(tree)), sympy.Integer(0))
+
+    def by_copies(self) -> Pair:
+        """(Π factors)(Π factors′): the gradient first."""
+        left = self._chain(range(self.count))
+        right = self._chain(range(self.count, 2 * self.count))
+        return self._join(left, right)
+
+    def by_factors(self) -> Pair:
+        """Π (factor factor′): the Grams first."""
+        tree: Tree = self._join(self.leaves[0], self.leaves[self.count])
+        for k in range(1, self.count):
+            tree = self._join(tree, self._join(self.leaves[k], self.leaves[k + self.count]))
+        assert isinstance(tree, Pair)
+        return tree
+
+    def _chain(self, places: range) -> Tree:
+        tree: Tree = self.leaves[places[0]]
+        for k in places[1:]:
+            tree = self._join(tree, self.leaves[k])
+        return tree
+
+    def _join(self, left: Tree, right: Tree) -> Pair:
+        leaves = left.leaves | right.leaves
+        outside = {x for leaf in self.leaves if not leaf.leaves <= leaves for x in leaf.letters} | {self.examples}
+        return Pair(left, right, leaves, (left.letters | right.letters) & outside)
+
+    def _trees(self, all_leaves: frozenset[int]) -> tuple[Tree, ...]:
+        @lru_cache(maxsize=None)
+        def trees(inside: frozenset[int]) -> tuple[Tree, ...]:
+            if len(inside) == 1:
+                return (self.leaves[min(inside)],)
+            return tuple(
+                self._join(a, b) for part in parts(inside) for a in trees(part) for b in trees(inside - part)
+            )
+
+        return trees(all_leaves)
+
+
+def parts(whole: frozenset[int]) -> Iterator[frozenset[int]]:
+    """The proper parts of a set that hold its lowest element."""
+    lowest, *rest = sorted(whole)
+    for mask in range(2 ** len(rest) - 1):
+        yield frozenset([lowest, *(x for k, x in enumerate(rest) if mask >> k & 1)])
+
+
+def extent(letters: frozenset[Letter]) -> Any:
+    """The number of elements over some letters."""
+    return sympy.prod([x.extent for x in sorted(letters, key=str)])

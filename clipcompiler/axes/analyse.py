@@ -1,0 +1,219 @@
+"""The axis analysis: node by node, where the examples lie in every value, or a refusal."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, fx
+
+from clipcompiler.axes.call import Call, call, operands_of
+from clipcompiler.axes.layout import EXAMPLES, Layout, carrying_dims, plain, show, size_of
+from clipcompiler.axes.transfer import has_batch, transfer
+from clipcompiler.dsl import Auxiliary, Equation, RuleSet
+from clipcompiler.errors import CompileError, ExamplesMixed, NoRule, UntraceableModel
+from clipcompiler.origin import Origin
+from clipcompiler.trace.source import op_name
+from clipcompiler.trace.traced import TracedLoss
+
+__all__ = ["Analysis", "Axes", "refuse_updates"]
+
+Value = Layout | list[Layout | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Where the examples lie.
+
+    Attributes:
+        traced: the graph analysed; its output is the N losses.
+        layouts: for each value the composition of its dims; a list for an op of several outputs.
+        calls: the form of every op that reads examples.
+        trainable: for each value *without* examples, the trainable parameters it depends on (placeholders).
+    """
+
+    traced: TracedLoss
+    layouts: Mapping[fx.Node, Value]
+    calls: Mapping[fx.Node, Call]
+    trainable: Mapping[fx.Node, frozenset[fx.Node]]
+
+    def layout(self, node: fx.Node) -> Layout:
+        """The composition of the dims of a tensor."""
+        value = self.layouts[node]
+        if isinstance(value, list):
+            raise TypeError(f"{node} has several outputs")
+        return value
+
+    def carries(self, node: fx.Node) -> bool:
+        """Whether examples lie in the value of a node."""
+        value = self.layouts.get(node, ())
+        layouts = value if isinstance(value, list) else [value]
+        return any(layout is not None and carrying_dims(layout) for layout in layouts)
+
+
+@dataclass(slots=True)
+class Analysis:
+    """The axis analysis under way: what is known of the nodes seen so far."""
+
+    traced: TracedLoss
+    rules: RuleSet
+    layouts: dict[fx.Node, Value] = field(default_factory=dict)
+    calls: dict[fx.Node, Call] = field(default_factory=dict)
+    trainable: dict[fx.Node, frozenset[fx.Node]] = field(default_factory=dict)
+
+    def visit(self, node: fx.Node) -> None:
+        """Finds the layout of one node from those of its operands."""
+        if node.op == "placeholder":
+            self.place(node)
+        elif node.op == "call_function" and node.target is operator.getitem:
+            self.pick(node)
+        elif node.op == "call_function":
+            self.compute(node)
+        elif node.op != "output":
+            raise UntraceableModel(
+                f"the graph has a {node.op} node ({node.target})",
+                origin=self.traced.origin(node),
+                remedy="write the forward without control-flow operators",
+            )
+
+    def place(self, node: fx.Node) -> None:
+        """A placeholder: the batch carries the examples in its first dim, parameters and buffers carry none."""
+        if not isinstance(node.meta.get("val"), Tensor):
+            return
+        shape = self.traced.shape(node)
+        if node.name in self.traced.inputs:
+            self.layouts[node] = ((EXAMPLES,), *plain(shape[1:]))
+            return
+        parameter = self.traced.parameter(node)
+        self.layouts[node] = plain(shape)
+        self.trainable[node] = frozenset([node] if parameter and parameter.trainable else [])
+
+    def pick(self, node: fx.Node) -> None:
+        """One output of an op of several."""
+        source, index = node.args
+        assert isinstance(source, fx.Node) and isinstance(index, int)
+        values = self.layouts[source]
+        assert isinstance(values, list)
+        layout = values[index]
+        if layout is None:
+            raise NoRule(
+                f"the rule of {op_name(source)} says nothing of its output {index}",
+                origin=self.traced.origin(source),
+                remedy="use the first output only, or give the op a rule of your own (cc.op_rule)",
+            )
+        self.layouts[node] = layout
+        self.trainable[node] = self.trainable.get(source, frozenset())
+
+    def compute(self, node: fx.Node) -> None:
+        """The output of an op."""
+        value = node.meta.get("val")
+        if not isinstance(value, (Tensor, list, tuple)):
+            return
+        operands = operands_of(self.traced, node)
+        alone = not any(carrying_dims(self.operand(o)) for o in operands.values())
+        self.trainable[node] = frozenset().union(*(self.trainable.get(o, frozenset()) for o in operands.values()))
+        shapes = self.shapes(node)
+        if alone and not any(has_batch(size) for shape in shapes for size in shape):
+            layouts: list[Layout | None] = [plain(shape) for shape in shapes]
+        else:
+            layouts = self.transferred(node, shapes)
+        self.layouts[node] = layouts if isinstance(value, (list, tuple)) else self.single(layouts[0], node)
+
+    def single(self, layout: Layout | None, node: fx.Node) -> Layout:
+        """The layout of the only output."""
+        if layout is None:
+            raise NoRule(
+                f"the rule of {op_name(node)} gives its output another number of dims than it has",
+                origin=self.traced.origin(node),
+                remedy="mend the rule",
+            )
+        return layout
+
+    def transferred(self, node: fx.Node, shapes: list[tuple[Any, ...]]) -> list[Layout | None]:
+        """The layouts that the rule of the op gives its outputs, checked against their extents."""
+        origin = self.traced.origin(node)
+        rule = self.rules.find(node.target)
+        if rule is None:
+            raise NoRule(f"no rule says where {op_name(node)} keeps its examples", origin=origin, remedy=HOW_TO)
+        made = self.calls[node] = call(self.traced, node, rule)
+        layouts = {name: self.operand(o) for name, o in made.operands.items()}
+        if isinstance(made.form, Equation):
+            for x in made.form.where:
+                layouts[x.name] = self.auxiliary(x, made, layouts, origin)
+        found = [transfer(made, layouts, shape, origin) for shape in shapes]
+        for layout, shape in zip(found, shapes, strict=True):
+            check(layout, shape, origin)
+        return found
+
+    def auxiliary(self, x: Auxiliary, made: Call, layouts: Mapping[str, Layout], origin: Origin) -> Layout:
+        """The layout of a tensor that the rule computes beside the op."""
+        rule = self.rules.find(x.op)
+        if rule is None:
+            raise NoRule(f"no rule says where {x.op} keeps its examples", origin=origin, remedy=HOW_TO)
+        inner = Call(made.node, rule, rule(*x.args), made.operands, sized=False)
+        layout = transfer(inner, layouts, x.shape, origin)
+        check(layout, x.shape, origin)
+        assert layout is not None
+        return layout
+
+    def operand(self, node: fx.Node) -> Layout:
+        """The layout of an operand that is one tensor."""
+        value = self.layouts[node]
+        return value if not isinstance(value, list) else ()
+
+    def shapes(self, node: fx.Node) -> list[tuple[Any, ...]]:
+        """The extents of every output of a node."""
+        value = node.meta["val"]
+        if isinstance(value, (list, tuple)):
+            return [self.traced.shape(node, k) for k in range(len(value))]
+        return [self.traced.shape(node)]
+
+
+HOW_TO = "give the op a rule of your own: see docs/write-a-rule.md, cc.op_rule"
+
+
+def check(layout: Layout | None, shape: tuple[Any, ...], origin: Origin) -> None:
+    """The compositions multiply to the extents; where they do not, a rule is wrong and nothing is promised."""
+    if layout is None:
+        return
+    wrong = [d for d, (dim, size) in enumerate(zip(layout, shape, strict=True)) if size_of(dim) != size]
+    if wrong:
+        raise CompileError(
+            f"the rule of {origin.op} gives {show(layout)} for a value of extents {list(map(str, shape))}",
+            origin=origin,
+            remedy="mend the rule: it lets a dim run along with one of another extent",
+        )
+
+
+def refuse_updates(traced: TracedLoss) -> None:
+    """A buffer that the forward writes is either read from the batch or stale in the compiled step."""
+    for name, node in traced.updates.items():
+        origin = traced.origin(node)
+        if depends_on_batch(node, traced):
+            raise ExamplesMixed(
+                f"the buffer {name} is updated from the whole batch",
+                origin=origin,
+                remedy="put the module in eval mode, or turn its running statistics off",
+            )
+        raise UntraceableModel(
+            f"the model updates its buffer {name} in its forward, which a compiled step would not",
+            origin=origin,
+            remedy="update the buffer outside the forward",
+        )
+
+
+def depends_on_batch(node: fx.Node, traced: TracedLoss) -> bool:
+    """Whether a value is computed from the batch."""
+    seen: set[fx.Node] = set()
+    pending = [node]
+    while pending:
+        current = pending.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        if current.name in traced.inputs:
+            return True
+        pending += current.all_input_nodes
+    return False

@@ -1,0 +1,116 @@
+"""form + layouts of the operands → layout of the output, or a refusal: the step of the axis analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clipcompiler.axes.call import Call
+from clipcompiler.axes.layout import EXAMPLES, Dim, Layout, carrying_dims, plain, show, size_of
+from clipcompiler.axes.regroup import regroup
+from clipcompiler.axes.remedies import remedy_for
+from clipcompiler.dsl import Aligned, Created, Equation, Regrouped
+from clipcompiler.errors import CompileError, ExamplesMixed
+from clipcompiler.origin import Origin
+from clipcompiler.trace.traced import N
+
+__all__ = ["transfer"]
+
+
+def transfer(call: Call, layouts: Mapping[str, Layout], shape: tuple[Any, ...], origin: Origin) -> Layout | None:
+    """The layout of an output of ``shape``; ``None`` where the rule says nothing of this output.
+
+    Every dim of an operand that carries examples must run along with a dim of the output; where two operands
+    meet in a dim, their examples must lie at the same place of it.
+
+    Raises:
+        ExamplesMixed: naming the dim that carries the examples.
+    """
+    form = call.form
+    if isinstance(form, Created):
+        return grown(plain(()), shape, origin, sizes=True)
+    if isinstance(form, Regrouped):
+        regrouped = regroup(layouts[form.operand], shape)
+        if regrouped is None:
+            raise cut(call, layouts[form.operand], shape, origin)
+        return regrouped
+    aligned = form.alignment() if isinstance(form, Equation) else form
+    if call.sized and not aligned.sizes:
+        raise ExamplesMixed(
+            f"{origin.op} computes with the batch size {N}, which is no example's own",
+            origin=origin,
+            remedy="leave the batch size out of the forward; average a loss over the batch at its very end",
+        )
+    if len(aligned.dims) != len(shape):
+        return None
+    read = {n: v for n, v in layouts.items() if not isinstance(form, Equation) or form.reads(n)}
+    refuse_mixing(aligned, read, origin)
+    met = tuple(meet(row, read, size, origin) for row, size in zip(aligned.dims, shape, strict=True))
+    return grown(met, shape, origin, sizes=aligned.sizes)
+
+
+def refuse_mixing(aligned: Aligned, layouts: Mapping[str, Layout], origin: Origin) -> None:
+    """Raises where a dim that carries examples runs along with no dim of the output."""
+    kept = {source for row in aligned.dims for source in row}
+    for name, layout in layouts.items():
+        for dim in carrying_dims(layout):
+            if (name, dim) not in kept and size_of(layout[dim]) != 1:
+                raise ExamplesMixed(
+                    f"{origin.op} works over dim {dim} of its argument '{name}' {show(layout)}, "
+                    f"which carries the examples (n)",
+                    origin=origin,
+                    remedy=remedy_for(origin.op),
+                )
+
+
+def meet(row: tuple[tuple[str, int], ...], layouts: Mapping[str, Layout], size: Any, origin: Origin) -> Dim:
+    """The composition that the dims of ``row`` agree on."""
+    dims = [layouts[name][dim] for name, dim in row if name in layouts]
+    full = [dim for dim in dims if size_of(dim) == size]
+    carrying = list(dict.fromkeys(dim for dim in full if EXAMPLES in dim))
+    lost = [dim for dim in dims if EXAMPLES in dim and dim not in full]
+    if len(carrying) > 1 or lost:
+        raise ExamplesMixed(
+            f"{origin.op} meets examples that lie at different places: {show(tuple(carrying + lost))}",
+            origin=origin,
+            remedy="bring both operands into the same order of dims (permute, then view)",
+        )
+    return carrying[0] if carrying else plain((size,))[0]
+
+
+def grown(layout: Layout, shape: tuple[Any, ...], origin: Origin, *, sizes: bool) -> Layout:
+    """The layout in which a dim of extent N that came from no operand carries the examples, and only one dim does."""
+    dims: list[Dim] = []
+    for dim, size in zip(layout or plain(shape), shape, strict=True):
+        if EXAMPLES in dim or not has_batch(size):
+            dims.append(dim)
+        elif sizes and size == N:
+            dims.append((EXAMPLES,))
+        else:
+            raise ExamplesMixed(
+                f"{origin.op} makes a dim of extent {size}, of which it is not known where each example lies",
+                origin=origin,
+                remedy="give the batch size a dim of its own",
+            )
+    carrying = carrying_dims(tuple(dims))
+    if len(carrying) > 1 or any(dim.count(EXAMPLES) > 1 for dim in dims):
+        raise ExamplesMixed(
+            f"{origin.op} pairs every example with every example: {show(tuple(dims))}",
+            origin=origin,
+            remedy=remedy_for(origin.op),
+        )
+    return tuple(dims)
+
+
+def has_batch(size: Any) -> bool:
+    """Whether an extent contains the batch size."""
+    return not isinstance(size, int) and N in size.free_symbols
+
+
+def cut(call: Call, layout: Layout, shape: tuple[Any, ...], origin: Origin) -> CompileError:
+    """The refusal of a view that cuts through, or merges away, the examples."""
+    return ExamplesMixed(
+        f"{origin.op} from {show(layout)} to {list(map(str, shape))} puts elements of several examples into one row",
+        origin=origin,
+        remedy="keep the examples a dim of their own, or a whole factor of a dim",
+    )

@@ -1,0 +1,123 @@
+"""equation + extents + layouts → the letters of this one use, with n where the examples lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+
+from clipcompiler.algebra import Affine, Index, Letter
+from clipcompiler.axes.layout import Axis, Dim, Layout, size_of
+from clipcompiler.dsl import Equation
+from clipcompiler.dsl.equation import accesses
+from clipcompiler.errors import NoRule
+from clipcompiler.origin import Origin
+from clipcompiler.trace.traced import N
+
+__all__ = ["EXAMPLE", "Bound", "bind"]
+
+#: The letter of the examples in every derived network.
+EXAMPLE = Letter("n", N, examples=True)
+OUT = "out"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An equation with its letters bound.
+
+    Attributes:
+        equation: the rule's equation for these arguments.
+        output: the letters of the output, dim by dim.
+        reads: the letters of every access on the right side, dim by dim.
+    """
+
+    equation: Equation
+    output: tuple[Index, ...]
+    reads: Mapping[sympy.Indexed, tuple[Index, ...]]
+
+
+def bind(equation: Equation, layouts: Mapping[str, Layout], output: Layout, origin: Origin) -> Bound:
+    """Gives every letter its extent; splits the letter of a dim that holds the examples among others.
+
+    ``layouts`` are those of the operands and auxiliaries by name. A dim of extent 1 that others broadcast
+    against is read at no letter.
+    """
+    sides: list[tuple[tuple[Any, ...], Layout]] = [(equation.index, output)]
+    reads = sorted(accesses(equation.value), key=str)
+    sides += [(a.indices, layouts[str(a.base.label)]) for a in reads if layouts[str(a.base.label)]]
+    letters = Letters(dict(equation.extents), origin)
+    for index, layout in sides:
+        letters.learn(index, layout)
+    for index, layout in sides:
+        letters.learn_products(index, layout)
+    return Bound(
+        equation,
+        letters.index(equation.index, output),
+        {a: letters.index(a.indices, layouts[str(a.base.label)]) for a in reads},
+    )
+
+
+class Letters:
+    """What is known of the letters of an equation: the axes that each runs over."""
+
+    def __init__(self, extents: dict[sympy.Symbol, Any], origin: Origin) -> None:
+        self.dims: dict[sympy.Symbol, Dim] = {
+            s: (Axis(size, examples=size == N),) for s, size in extents.items()
+        }
+        self.origin = origin
+
+    def learn(self, index: tuple[Any, ...], layout: Layout) -> None:
+        """A letter alone in a dim runs over the axes of that dim; the largest dim counts."""
+        for entry, dim in zip(index, layout, strict=True):
+            if entry.is_Symbol:
+                known = self.dims.get(entry, ())
+                if size_of(known) == 1 or any(axis.examples for axis in dim):
+                    self.dims[entry] = dim
+
+    def learn_products(self, index: tuple[Any, ...], layout: Layout) -> None:
+        """The one unknown letter of a product has the extent that the others leave it."""
+        for entry, dim in zip(index, layout, strict=True):
+            if not isinstance(entry, sympy.Tuple):
+                continue
+            unknown = [s for s in entry if s not in self.dims]
+            if len(unknown) > 1:
+                raise NoRule(f"the extents of {unknown} are not known", origin=self.origin, remedy="mend the rule")
+            for symbol in unknown:
+                rest = sympy.prod([size_of(self.dims[s]) for s in entry if s != symbol])
+                self.dims[symbol] = (Axis(size_of(dim) / rest),) if any(a.examples for a in dim) else whole(dim, rest)
+
+    def index(self, index: tuple[Any, ...], layout: Layout) -> tuple[Index, ...]:
+        """The letters of an access, dim by dim."""
+        return tuple(self.entry(entry, dim) for entry, dim in zip(index, layout or ((),) * len(index), strict=True))
+
+    def entry(self, entry: Any, dim: Dim) -> Index:
+        """The letters of one dim."""
+        if entry.is_Symbol:
+            return self.split(entry) if dim or size_of(self.dims[entry]) == 1 else ()
+        if isinstance(entry, sympy.Tuple):
+            return tuple(letter for symbol in entry for letter in self.split(symbol))
+        if entry.is_Integer:
+            return ()
+        return self.affine(entry)
+
+    def split(self, symbol: sympy.Symbol) -> tuple[Letter, ...]:
+        """s over 5·n·3 → s0, n, s1."""
+        dim = self.dims[symbol]
+        name = str(symbol).replace("_", "")
+        if len(dim) <= 1:
+            return (EXAMPLE,) if dim and dim[0].examples else (Letter(name, size_of(dim)),)
+        return tuple(EXAMPLE if a.examples else Letter(f"{name}{k}", a.size) for k, a in enumerate(dim))
+
+    def affine(self, expression: sympy.Expr) -> Affine:
+        """stride·u + dilation·k − padding, as steps and an offset."""
+        steps = expression.as_coefficients_dict()
+        offset = int(steps.pop(sympy.S.One, 0))
+        ordered = sorted(steps.items(), key=lambda item: str(item[0]), reverse=True)
+        return Affine(tuple((int(step), self.split(s)[0]) for s, step in ordered), offset)
+
+
+def whole(dim: Dim, rest: Any) -> Dim:
+    """The axis that remains of a dim when ``rest`` of it is taken."""
+    return (Axis(size_of(dim) // rest),)

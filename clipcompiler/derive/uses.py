@@ -1,0 +1,47 @@
+"""Axes → every use of a trainable parameter, and the values computed from parameters alone."""
+
+from __future__ import annotations
+
+from torch import fx
+
+from clipcompiler.axes.analyse import Axes
+from clipcompiler.axes.call import operands_of
+from clipcompiler.derive.derived import Functions, Use
+
+__all__ = ["functions_of", "uses_of"]
+
+
+def uses_of(axes: Axes) -> tuple[Use, ...]:
+    """Every place where a value that depends on trainable parameters and carries no examples meets them."""
+    found: list[Use] = []
+    for node in axes.traced.ops():
+        if not axes.carries(node) or not alive(node):
+            continue
+        for name, operand in operands_of(axes.traced, node).items():
+            if not axes.carries(operand) and axes.trainable.get(operand):
+                found.append(Use(node, name, operand))
+    return tuple(found)
+
+
+def alive(node: fx.Node) -> bool:
+    """Whether anything reads the value."""
+    return bool(node.users)
+
+
+def functions_of(axes: Axes, uses: tuple[Use, ...]) -> Functions:
+    """The values among the uses that are no parameters themselves, and what lies between them and the parameters."""
+    values = tuple(dict.fromkeys(use.source for use in uses if use.source.op != "placeholder"))
+    parameters = {p for value in values for p in axes.trainable[value]}
+    between: set[fx.Node] = set()
+    pending = list(values)
+    while pending:
+        node = pending.pop()
+        if node.op != "placeholder" and node not in between:
+            between.add(node)
+            pending += node.all_input_nodes
+    order = list(axes.traced.graph.nodes)
+    return Functions(
+        values,
+        tuple(node for node in order if node in parameters),
+        tuple(node for node in order if node in between),
+    )

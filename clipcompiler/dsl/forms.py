@@ -1,0 +1,110 @@
+"""What a rule can say of an op besides an equation: how its dims correspond."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clipcompiler.dsl.operand import Absent, Extent, Operand
+
+__all__ = [
+    "Aligned",
+    "Created",
+    "Regrouped",
+    "Source",
+    "aligned",
+    "broadcast_sources",
+    "created",
+    "mixes",
+    "moves",
+    "reduces",
+    "regroups",
+]
+
+#: One dim of one operand, by the operand's name.
+Source = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Dim j of every output is, place by place, the dims in ``dims[j]``; every dim not named is mixed.
+
+    Attributes:
+        dims: for each dim of the output, the operand dims it runs along with.
+        pointwise: the op acts on each element alone; its derivative for an operand is elementwise too.
+        sizes: the arguments that are numbers are sizes, and may contain the batch size.
+    """
+
+    dims: tuple[tuple[Source, ...], ...]
+    pointwise: bool = False
+    sizes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Regrouped:
+    """The same elements in the same order, under other dims: view, reshape, flatten, unflatten."""
+
+    operand: str
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A value that reads no tensor's elements: zeros, arange, empty_like."""
+
+
+def wrap(dim: int, ndim: int) -> int:
+    """A dim counted from the left, also where it was given from the right."""
+    return dim + ndim if dim < 0 else dim
+
+
+def aligned(*dims: Sequence[tuple[Operand, int]], sizes: bool = False) -> Aligned:
+    """Output dim j runs along with each ``(operand, dim)`` of ``dims[j]``; all other dims are mixed."""
+    return Aligned(tuple(tuple((o.name, wrap(d, o.ndim)) for o, d in row) for row in dims), sizes=sizes)
+
+
+def mixes(input: Operand, over: Sequence[int], *others: Operand | Absent) -> Aligned:
+    """An op that keeps the dims of ``input`` and reads along those in ``over``: softmax, cumsum, pad.
+
+    ``others`` are operands of the same dims as ``input``.
+    """
+    mixed = {wrap(d, input.ndim) for d in over}
+    operands = [input, *(o for o in others if isinstance(o, Operand))]
+    return aligned(*([] if d in mixed else [(o, d) for o in operands] for d in range(input.ndim)))
+
+
+def reduces(input: Operand, over: Sequence[int] | None, keepdim: bool = False) -> Aligned:
+    """An op that sums, averages or picks along ``over`` (``None``: along every dim) and drops those dims."""
+    gone = set(range(input.ndim)) if not over else {wrap(d, input.ndim) for d in over}
+    rows = ([] if d in gone else [(input, d)] for d in range(input.ndim) if keepdim or d not in gone)
+    return aligned(*rows)
+
+
+def moves(input: Operand, order: Sequence[int | None]) -> Aligned:
+    """Output dim j is dim ``order[j]`` of ``input``; ``None`` is a new dim."""
+    return aligned(*([] if d is None else [(input, d)] for d in order), sizes=True)
+
+
+def regroups(input: Operand) -> Regrouped:
+    """The elements of ``input``, in their order, under the dims of the output."""
+    return Regrouped(input.name)
+
+
+def created() -> Created:
+    """A value made from sizes alone."""
+    return Created()
+
+
+def broadcast_sources(operands: Sequence[Operand]) -> tuple[tuple[Source, ...], ...]:
+    """The dims of operands that broadcast against each other, aligned from the right."""
+    ndim = max((o.ndim for o in operands), default=0)
+    rows: list[list[Source]] = [[] for _ in range(ndim)]
+    for o in operands:
+        for d, size in enumerate(o.shape):
+            if not is_one(size):
+                rows[ndim - o.ndim + d].append((o.name, d))
+    return tuple(tuple(row) for row in rows)
+
+
+def is_one(size: Extent) -> bool:
+    """Whether a dim has the number 1 as its extent, and broadcasts."""
+    return bool(size == 1)

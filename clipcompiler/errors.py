@@ -1,0 +1,48 @@
+"""The refusals: every one names the op, the module, the user's source line and what to do."""
+
+from __future__ import annotations
+
+from clipcompiler.origin import Origin
+
+__all__ = ["CompileError", "ExamplesMixed", "InvalidBatch", "NoRule", "UnsupportedLoss", "UntraceableModel"]
+
+
+class CompileError(Exception):
+    """A model, a loss or a batch for which no exact clipped gradient can be promised.
+
+    Attributes:
+        reason: what is wrong, in one sentence.
+        origin: the op, module path and source line it concerns; ``None`` where no op is concerned.
+        remedy: what the user can do about it.
+    """
+
+    def __init__(self, reason: str, *, origin: Origin | None = None, remedy: str = "") -> None:
+        self.reason = reason
+        self.origin = origin
+        self.remedy = remedy
+        lines = [reason]
+        if origin is not None:
+            lines += [f"  {line}" for line in str(origin).splitlines()]
+        if remedy:
+            lines.append(f"  remedy: {remedy}")
+        super().__init__("\n".join(lines))
+
+
+class ExamplesMixed(CompileError):
+    """An op reads several examples at once, so that no gradient belongs to one example."""
+
+
+class NoRule(CompileError):
+    """An op for which no rule says where its examples lie or how a parameter enters it."""
+
+
+class UntraceableModel(CompileError):
+    """``torch.export`` cannot express the model as one graph for every batch size."""
+
+
+class UnsupportedLoss(CompileError):
+    """The loss is neither N losses nor a plain sum or mean of N losses."""
+
+
+class InvalidBatch(CompileError, ValueError):
+    """The tensors of one call do not form a batch: no batch dimension, or several batch sizes."""

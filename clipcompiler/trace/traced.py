@@ -1,0 +1,102 @@
+"""The traced loss: one functional ATen graph from parameters, buffers and a batch to the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy
+import torch
+from torch import fx
+
+from clipcompiler.errors import CompileError
+from clipcompiler.origin import Origin
+from clipcompiler.trace.source import origin_of
+
+__all__ = ["N", "Parameter", "TracedLoss"]
+
+#: The batch size, in every extent, cost and generated program.
+N = sympy.Symbol("N", integer=True, nonnegative=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the model, by its first name.
+
+    Attributes:
+        name: its path in the model, such as ``conv1.weight``.
+        shape: its extents.
+        trainable: whether it requires a gradient.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TracedLoss:
+    """A graph of functional ATen ops with its placeholders told apart.
+
+    Attributes:
+        graph: placeholders, then ops in order, then one output: the loss.
+        model: the name of the model's class.
+        parameters: every parameter of the model, by the name of its placeholder; those that the loss does
+            not reach have their own name as key.
+        buffers: the names of buffers and of constants, by placeholder.
+        inputs: the placeholders of the batch, in the order of the call.
+        updates: the values that the model would write to its buffers, by buffer name.
+        batch: the symbol that ``torch.export`` gave to the batch size.
+    """
+
+    graph: fx.Graph
+    model: str
+    parameters: Mapping[str, Parameter]
+    buffers: Mapping[str, str]
+    inputs: tuple[str, ...]
+    updates: Mapping[str, fx.Node] = field(default_factory=dict)
+    batch: sympy.Symbol = N
+
+    @property
+    def loss(self) -> fx.Node:
+        """The node whose value is the loss."""
+        (returned,) = self.graph.output_node().args[0]  # type: ignore[misc]
+        if not isinstance(returned, fx.Node):
+            raise CompileError("the loss is a constant: no parameter and no input reaches it")
+        return returned
+
+    def ops(self) -> Iterator[fx.Node]:
+        """The nodes that compute tensors (sizes and placeholders left out), in order."""
+        return (n for n in self.graph.nodes if n.op == "call_function" and not is_size(n))
+
+    def parameter(self, node: Any) -> Parameter | None:
+        """The parameter a node stands for, if it is a parameter's placeholder."""
+        if not isinstance(node, fx.Node) or node.op != "placeholder":
+            return None
+        return self.parameters.get(node.name)
+
+    def shape(self, node: fx.Node, output: int | None = None) -> tuple[Any, ...]:
+        """The extents of a node's value (of one of its values), as numbers and expressions in N."""
+        value = node.meta["val"]
+        if output is not None:
+            value = value[output]
+        return tuple(self.extent(size) for size in value.shape)
+
+    def extent(self, size: Any) -> Any:
+        """A size as a number or an expression in N."""
+        if isinstance(size, torch.SymInt):
+            expression = size.node.expr.subs(self.batch, N)
+            return int(expression) if expression.is_Integer else expression
+        if isinstance(size, fx.Node):
+            return self.extent(size.meta["val"])
+        return size
+
+    def origin(self, node: fx.Node) -> Origin:
+        """Where a node comes from in the user's program."""
+        return origin_of(node)
+
+
+def is_size(node: fx.Node) -> bool:
+    """Whether a node computes a number (a size), not a tensor."""
+    return isinstance(node.meta.get("val"), (int, float, bool, torch.SymInt, torch.SymFloat, torch.SymBool))

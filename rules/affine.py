@@ -1,0 +1,72 @@
+"""Affine maps and matrix products."""
+
+import math
+from typing import Any
+
+from clipcompiler.dsl import Equation, Operand, aten, equation, indices, op_rule, out
+
+n, s, i, o = indices("n *s i o")  # the leading dim, further positions, input feature, output feature
+b, j, k = indices("*b j k")  # batch dims (broadcast), column, summed
+
+
+@op_rule(aten.linear.default)
+def linear(input: Operand, weight: Operand, bias: Any = 0) -> Equation:
+    """y[n,s,o] = Σ_i x[n,s,i] W[o,i] + b[o]"""
+    return equation(out[n, s, o], input[n, s, i] * weight[o, i] + (bias[o] if bias else 0))
+
+
+@op_rule(aten.mm.default)
+def mm(self: Operand, mat2: Operand) -> Equation:
+    """y[i,j] = Σ_k a[i,k] b[k,j]"""
+    return equation(out[i, j], self[i, k] * mat2[k, j])
+
+
+@op_rule(aten.bmm.default)
+def bmm(self: Operand, mat2: Operand) -> Equation:
+    """y[n,i,j] = Σ_k a[n,i,k] b[n,k,j]"""
+    return equation(out[n, i, j], self[n, i, k] * mat2[n, k, j])
+
+
+@op_rule(aten.dot.default, aten.mv.default, aten.matmul.default)
+def matmul(self: Operand, other: Operand) -> Equation:
+    """y[b,i,j] = Σ_k a[b,i,k] c[b,k,j], b broadcast; a vector has no i, or no j"""
+    left = self[k] if self.ndim == 1 else self[b, i, k]
+    right = other[k] if other.ndim == 1 else other[b, k, j]
+    rows = [] if self.ndim == 1 else [i]
+    columns = [] if other.ndim == 1 else [j]
+    return equation(out[(b, *rows, *columns)], left * right)
+
+
+@op_rule(aten.addmm.default, aten.baddbmm.default)
+def addmm(self: Operand, mat1: Operand, mat2: Operand, *, beta: float = 1, alpha: float = 1) -> Equation:
+    """y[n,i,j] = β d[n,i,j] + α Σ_k a[n,i,k] b[n,k,j], d broadcast; addmm has no n"""
+    product = mat1[n, i, k] * mat2[n, k, j]
+    letters = (n, i, j)[3 - mat1.ndim :]
+    addend = self[letters[mat1.ndim - self.ndim :]]
+    return equation(out[letters], beta * addend + alpha * product)
+
+
+@op_rule(aten.bilinear.default)
+def bilinear(input1: Operand, input2: Operand, weight: Operand, bias: Any = 0) -> Equation:
+    """y[n,s,o] = Σ_jk x[n,s,j] W[o,j,k] z[n,s,k] + b[o]"""
+    product = input1[n, s, j] * weight[o, j, k] * input2[n, s, k]
+    return equation(out[n, s, o], product + (bias[o] if bias else 0))
+
+
+@op_rule(aten.einsum.default)
+def einsum(equation_text: str, tensors: list[Operand], *, path: Any = None) -> Equation:
+    """y = Σ Π_m x_m, with the letters of the einsum's own text"""
+    left, _, right = equation_text.replace(" ", "").partition("->")
+    letters = {c: indices(c)[0] for c in sorted(set(equation_text)) if c.isalpha()}
+    terms = [spread(part, letters) for part in left.split(",")]
+    if not right and "->" not in equation_text:
+        once = sorted(c for c in letters if left.count(c) == 1)
+        right = ("..." if "..." in left else "") + "".join(once)
+    value = math.prod(x[term] for x, term in zip(tensors, terms, strict=True))
+    return equation(out[spread(right, letters)], value)
+
+
+def spread(text: str, letters: dict[str, Any]) -> tuple[Any, ...]:
+    """``"...ij"`` → (b, i, j), b standing for the dots."""
+    head, dots, tail = text.partition("...")
+    return (*(letters[c] for c in head), *([b] if dots else []), *(letters[c] for c in tail))

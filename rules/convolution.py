@@ -1,0 +1,80 @@
+"""Convolutions of one to three dimensions, and their transposes.
+
+u: places of the output of a convolution; k: offsets in the kernel; g: the group; c and o: the channel
+within the group, in and out.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from clipcompiler.dsl import ABSENT, Equation, Operand, aten, equation, index_family, indices, op_rule, out
+
+n, g, c, o = indices("n g c o")
+
+
+def each(numbers: Any, count: int) -> list[int]:
+    """A number for each spatial dim, where one number may stand for all."""
+    given = list(numbers) if isinstance(numbers, Sequence) else [numbers]
+    return [int(v) for v in (given * count if len(given) == 1 else given)]
+
+
+def places(rank: int, stride: Any, padding: Any, dilation: Any) -> tuple[Any, Any, list[Any]]:
+    """The letters u and k, and the place stride·u + dilation·k − padding in each spatial dim."""
+    u, k = index_family("u", rank), index_family("k", rank)
+    numbers = zip(each(stride, rank), each(dilation, rank), each(padding, rank), u, k, strict=True)
+    return u, k, [s * u_ + d * k_ - p for s, d, p, u_, k_ in numbers]
+
+
+@op_rule(aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
+def convolution(
+    input: Operand,
+    weight: Operand,
+    bias: Any = ABSENT,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Equation:
+    """y[n,go,u] = Σ_ck x[n, gc, stride·u + dilation·k − padding] W[go,c,k] + b[go]"""
+    u, k, place = places(weight.ndim - 2, stride, padding, dilation)
+    product = input[(n, (g, c), *place)] * weight[((g, o), c, *k)]
+    return equation(out[(n, (g, o), *u)], product + bias[((g, o),)], extents={g: groups})
+
+
+@op_rule(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding)
+def padded_convolution(
+    input: Operand,
+    weight: Operand,
+    bias: Any = ABSENT,
+    stride: Any = 1,
+    padding: str = "valid",
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Equation:
+    """as convolution, with padding "valid" (0) or "same": half of dilation·(kernel − 1), rounded down, in front"""
+    rank = weight.ndim - 2
+    kernel = [int(size) for size in weight.shape[2:]]
+    same = [d * (size - 1) // 2 for d, size in zip(each(dilation, rank), kernel, strict=True)]
+    front = same if padding == "same" else 0
+    form: Equation = convolution.function(input, weight, bias, stride, front, dilation, groups)
+    return form
+
+
+@op_rule(aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input)
+def transposed_convolution(
+    input: Operand,
+    weight: Operand,
+    bias: Any = ABSENT,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Equation:
+    """y[n, go, stride·u + dilation·k − padding] += Σ_c x[n,gc,u] W[gc,o,k], and y[n,go,v] += b[go]"""
+    u, k, place = places(weight.ndim - 2, stride, padding, dilation)
+    product = input[(n, (g, c), *u)] * weight[((g, c), o, *k)]
+    spread = equation(out[(n, (g, o), *place)], product, extents={g: groups})
+    if not bias:
+        return spread
+    return spread + equation(out[(n, (g, o), *index_family("v", len(u)))], bias[((g, o),)], extents={g: groups})

@@ -1,0 +1,25 @@
+"""Values made from sizes, or in the shape of a tensor whose elements are not read."""
+
+from typing import Any
+
+from clipcompiler.dsl import Form, Operand, aten, created, op_rule, pointwise
+
+
+@op_rule(
+    aten.zeros.default, aten.ones.default, aten.full.default, aten.empty.memory_format, aten.arange.default,
+    aten.arange.start, aten.arange.start_step, aten.linspace.default, aten.scalar_tensor.default, aten.eye.default,
+    aten.eye.m, aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default,
+    aten.tril_indices.default, aten.triu_indices.default, aten.rand.default, aten.randn.default,
+)  # fmt: skip
+def create(*arguments: Any, **options: Any) -> Form:
+    """y[s] = a number that depends on s alone (or, for rand and randn, an independent draw)"""
+    return created()
+
+
+@op_rule(
+    aten.zeros_like.default, aten.ones_like.default, aten.full_like.default, aten.empty_like.default,
+    aten.rand_like.default, aten.randn_like.default,
+)  # fmt: skip
+def create_like(self: Operand, *arguments: Any, **options: Any) -> Form:
+    """y[s] = a number, or an independent draw, for every place s of x"""
+    return pointwise(None, self)

@@ -1,0 +1,54 @@
+"""Element-by-element ops. Those linear or rational in an operand state their formula; the tag covers the rest."""
+
+from typing import Any
+
+import sympy
+import torch
+
+from clipcompiler.dsl import Equation, Form, Operand, aten, equation, indices, op_rule, out, pointwise
+
+n, c, s = indices("n c *s")
+
+
+@op_rule(torch.Tag.pointwise)
+def elementwise(*operands: Any, **options: Any) -> Form:
+    """y = f(x₁, x₂, …) element by element, broadcast"""
+    return pointwise(None, *operands, *options.values())
+
+
+@op_rule(aten.add.Tensor)
+def add(self: Operand, other: Any, *, alpha: float = 1) -> Form:
+    """y = x + α·z"""
+    return pointwise(lambda x, z: x + alpha * z, self, other)
+
+
+@op_rule(aten.sub.Tensor)
+def sub(self: Operand, other: Any, *, alpha: float = 1) -> Form:
+    """y = x − α·z"""
+    return pointwise(lambda x, z: x - alpha * z, self, other)
+
+
+@op_rule(aten.mul.Tensor)
+def mul(self: Operand, other: Any) -> Form:
+    """y = x·z"""
+    return pointwise(lambda x, z: x * z, self, other)
+
+
+@op_rule(aten.div.Tensor)
+def div(self: Operand, other: Any) -> Form:
+    """y = x / z"""
+    return pointwise(lambda x, z: x / z, self, other)
+
+
+@op_rule(aten.neg.default)
+def neg(self: Operand) -> Form:
+    """y = −x"""
+    return pointwise(lambda x: -x, self)
+
+
+@op_rule(aten.prelu.default)
+def prelu(self: Operand, weight: Operand) -> Equation:
+    """y[n,c,s] = max(x[n,c,s], 0) + W[c]·min(x[n,c,s], 0), one W for all channels where it has one element"""
+    at = (n, c, s) if self.ndim > 1 else (s,)
+    x, slope = self[at], weight[0 if weight.shape in ((), (1,)) else c]
+    return equation(out[at], sympy.Max(x, 0) + slope * sympy.Min(x, 0))

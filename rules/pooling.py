@@ -1,0 +1,44 @@
+"""Pooling, padding and interpolation: each reads neighbours in the last dims of one channel of one example."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from clipcompiler.dsl import Form, Operand, aten, mixes, op_rule
+
+
+@op_rule(
+    aten.max_pool1d.default, aten.avg_pool1d.default, aten.adaptive_avg_pool1d.default,
+    aten.adaptive_max_pool1d.default, aten.max_pool1d_with_indices.default,
+    aten.upsample_linear1d.vec, aten.upsample_nearest1d.vec, aten._upsample_nearest_exact1d.vec,
+)  # fmt: skip
+def pool1d(input: Operand, *options: Any, **more: Any) -> Form:
+    """y[n,c,u] = max or mean or interpolation of x[n,c,·] about u"""
+    return mixes(input, [-1])
+
+
+@op_rule(
+    aten.max_pool2d.default, aten.max_pool2d_with_indices.default, aten.avg_pool2d.default,
+    aten.adaptive_avg_pool2d.default, aten.adaptive_max_pool2d.default, aten._adaptive_avg_pool2d.default,
+    aten.upsample_bilinear2d.vec, aten.upsample_nearest2d.vec, aten.upsample_bicubic2d.vec,
+    aten._upsample_bilinear2d_aa.vec, aten._upsample_bicubic2d_aa.vec, aten._upsample_nearest_exact2d.vec,
+)  # fmt: skip
+def pool2d(input: Operand, *options: Any, **more: Any) -> Form:
+    """y[n,c,u,v] = max or mean or interpolation of x[n,c,·,·] about (u,v)"""
+    return mixes(input, [-2, -1])
+
+
+@op_rule(
+    aten.max_pool3d.default, aten.max_pool3d_with_indices.default, aten.avg_pool3d.default,
+    aten.adaptive_avg_pool3d.default, aten.adaptive_max_pool3d.default,
+    aten.upsample_trilinear3d.vec, aten.upsample_nearest3d.vec, aten._upsample_nearest_exact3d.vec,
+)  # fmt: skip
+def pool3d(input: Operand, *options: Any, **more: Any) -> Form:
+    """y[n,c,u,v,w] = max or mean or interpolation of x[n,c,·,·,·] about (u,v,w)"""
+    return mixes(input, [-3, -2, -1])
+
+
+@op_rule(aten.pad.default, aten.constant_pad_nd.default)
+def pad(self: Operand, pad: Sequence[Any], *options: Any) -> Form:
+    """y[n,s] = x[n, s − front], and a number, a mirror image or the other end outside; last dims first"""
+    touched = [-1 - d for d in range(len(pad) // 2) if pad[2 * d] != 0 or pad[2 * d + 1] != 0]
+    return mixes(self, touched)
