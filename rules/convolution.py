@@ -18,6 +18,11 @@ def each(numbers: Any, count: int) -> list[int]:
     return [int(v) for v in (given * count if len(given) == 1 else given)]
 
 
+def channel(groups: int, letter: Any) -> Any:
+    """A channel by its group and its place in the group; by its place alone where there is one group."""
+    return (g, letter) if groups > 1 else letter
+
+
 def places(rank: int, stride: Any, padding: Any, dilation: Any) -> tuple[Any, Any, list[Any]]:
     """The letters u and k, and the place stride·u + dilation·k − padding in each spatial dim."""
     u, k = index_family("u", rank), index_family("k", rank)
@@ -37,8 +42,9 @@ def convolution(
 ) -> Equation:
     """y[n,go,u] = Σ_ck x[n, gc, stride·u + dilation·k − padding] W[go,c,k] + b[go]"""
     u, k, place = places(weight.ndim - 2, stride, padding, dilation)
-    product = input[(n, (g, c), *place)] * weight[((g, o), c, *k)]
-    return equation(out[(n, (g, o), *u)], product + bias[((g, o),)], extents={g: groups})
+    row, column = channel(groups, o), channel(groups, c)
+    product = input[(n, column, *place)] * weight[(row, c, *k)]
+    return equation(out[(n, row, *u)], product + bias[(row,)], extents={g: groups} if groups > 1 else {})
 
 
 @op_rule(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding)
@@ -73,8 +79,9 @@ def transposed_convolution(
 ) -> Equation:
     """y[n, go, stride·u + dilation·k − padding] += Σ_c x[n,gc,u] W[gc,o,k], and y[n,go,v] += b[go]"""
     u, k, place = places(weight.ndim - 2, stride, padding, dilation)
-    product = input[(n, (g, c), *u)] * weight[((g, c), o, *k)]
-    spread = equation(out[(n, (g, o), *place)], product, extents={g: groups})
+    row, column = channel(groups, o), channel(groups, c)
+    extents = {g: groups} if groups > 1 else {}
+    spread = equation(out[(n, row, *place)], input[(n, column, *u)] * weight[(column, o, *k)], extents=extents)
     if not bias:
         return spread
-    return spread + equation(out[(n, (g, o), *index_family("v", len(u)))], bias[((g, o),)], extents={g: groups})
+    return spread + equation(out[(n, row, *index_family("v", len(u)))], bias[(row,)], extents=extents)

@@ -80,11 +80,21 @@ def instance_norm(
     return equation(out[n, c, s], x_hat[n, c, s] * (weight[c] if weight else 1) + bias[c], where=[x_hat])
 
 
-@op_rule(aten._native_batch_norm_legit_no_training.default)
+@op_rule(aten.batch_norm.default)
 def batch_norm(
-    input: Operand, weight: Any, bias: Any, running_mean: Operand, running_var: Operand, momentum: float, eps: float
+    input: Operand,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
 ) -> Form:
     """y[n,c,s] = (x[n,c,s] − μ[c]) / √(σ²[c] + ε) · W[c] + b[c], by the running statistics (eval mode)"""
+    if training:
+        return mixes(input, [d for d in range(input.ndim) if d != 1])
     return affine_by_statistics(input, weight, bias, running_mean, running_var, eps)
 
 

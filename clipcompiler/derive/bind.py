@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sympy
 
 from clipcompiler.algebra import Affine, Index, Letter
+from clipcompiler.algebra.network import letters_of, show_index
 from clipcompiler.axes.layout import Axis, Dim, Layout, size_of
 from clipcompiler.dsl import Equation
 from clipcompiler.dsl.equation import accesses
@@ -36,6 +37,15 @@ class Bound:
     equation: Equation
     output: tuple[Index, ...]
     reads: Mapping[sympy.Indexed, tuple[Index, ...]]
+
+    def show(self, symbol: Callable[[str], str]) -> str:
+        """The equation as it is written, operands by the symbols that ``symbol`` gives."""
+        written = {a: f"{symbol(str(a.base.label))}[{shown(index)}]" for a, index in self.reads.items()}
+        value = self.equation.value.xreplace({a: sympy.Symbol(text) for a, text in written.items()})
+        inside = {x for a in self.reads for x in letters_of(self.reads[a])} - set(letters_of(self.output))
+        ordered = [x for a in self.reads for x in letters_of(self.reads[a]) if x in inside]
+        total = f"Σ_{{{','.join(map(str, dict.fromkeys(ordered)))}}} " if ordered else ""
+        return f"y[{shown(self.output)}] = {total}{str(value).replace('*', ' ')}"
 
 
 def bind(equation: Equation, layouts: Mapping[str, Layout], output: Layout, origin: Origin) -> Bound:
@@ -116,6 +126,11 @@ class Letters:
         offset = int(steps.pop(sympy.S.One, 0))
         ordered = sorted(steps.items(), key=lambda item: str(item[0]), reverse=True)
         return Affine(tuple((int(step), self.split(s)[0]) for s, step in ordered), offset)
+
+
+def shown(index: tuple[Index, ...]) -> str:
+    """The letters of an access, as they are written."""
+    return ",".join(show_index(e) for e in index)
 
 
 def whole(dim: Dim, rest: Any) -> Dim:

@@ -43,6 +43,7 @@ class Term:
         rule: the rule it was derived from.
         network: g[n, …] as a network.
         origin: the op in the user's program.
+        equation: the equation of the op, with the letters of this use.
     """
 
     use: Use
@@ -50,6 +51,7 @@ class Term:
     rule: OpRule
     network: Network
     origin: Origin
+    equation: str = ""
 
     @property
     def square(self) -> Square:

@@ -66,10 +66,12 @@ def of_equation(
         return Tensor(symbol(name), Value(call.operands[name]))
 
     cotangent = Tensor("ȳ", Cotangent(tap))
+    bound = [bind(part, known, output, origin) for part in form.parts]
+    equation = ", and ".join(b.show(symbol) for b in bound)
     return tuple(
-        Term(use, tap, call.rule, network, origin)
-        for part in form.parts
-        for network in differentiate(bind(part, known, output, origin), use.operand, cotangent, tensor, origin)
+        Term(use, tap, call.rule, network, origin, equation)
+        for b in bound
+        for network in differentiate(b, use.operand, cotangent, tensor, origin)
     )
 
 
@@ -82,7 +84,8 @@ def of_elementwise(axes: Axes, use: Use, call: Call, layouts: Mapping[str, Layou
     bound = bind(form, {use.operand: layouts[use.operand]}, output_layout(axes, use.node), origin)
     cotangent = Tensor("ē", Cotangent(tap))
     networks = differentiate(bound, use.operand, cotangent, lambda name: Tensor(name, None), origin)
-    return tuple(Term(use, tap, call.rule, network, origin) for network in networks)
+    equation = f"y = f(…, e), {bound.show(symbol).replace('y[', 'e[', 1)}"
+    return tuple(Term(use, tap, call.rule, network, origin, equation) for network in networks)
 
 
 def output_layout(axes: Axes, node: fx.Node) -> Layout:

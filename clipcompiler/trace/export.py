@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import CompileError, UntraceableModel
 from clipcompiler.origin import Origin
+from clipcompiler.trace.normal_form import to_normal_form
 from clipcompiler.trace.source import line_of_traceback
 from clipcompiler.trace.traced import Parameter, TracedLoss
 from clipcompiler.trace.wrap import ModelWithLoss, WithoutValueChecks
@@ -100,10 +101,11 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
     values = dict(zip((s.arg.name for s in signature.output_specs), outputs, strict=True))  # type: ignore[arg-type]
     loss = values[signature.user_outputs[0]]
     graph.output((copies[loss],))
+    to_normal_form(graph)
     parameters, buffers, inputs = placeholders(program, module, graph, names)
     updates = {b: copies[values[name]] for name, b in signature.buffers_to_mutate.items()}
     traced = TracedLoss(
-        graph, type(module.model).__name__, parameters, buffers, inputs, updates, batch_symbol(graph, inputs)
+        graph, type(module.model).__name__, parameters, buffers, inputs, updates, batch_symbol(graph, inputs), program.constants
     )
     reach(graph, [*updates.values()])
     return traced

@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from clipcompiler.errors import CompileError
 from clipcompiler.origin import Origin
@@ -48,6 +48,7 @@ class TracedLoss:
         inputs: the placeholders of the batch, in the order of the call.
         updates: the values that the model would write to its buffers, by buffer name.
         batch: the symbol that ``torch.export`` gave to the batch size.
+        constants: tensors that the forward makes from literals, by the name in ``buffers``.
     """
 
     graph: fx.Graph
@@ -57,6 +58,7 @@ class TracedLoss:
     inputs: tuple[str, ...]
     updates: Mapping[str, fx.Node] = field(default_factory=dict)
     batch: sympy.Symbol = N
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def loss(self) -> fx.Node:

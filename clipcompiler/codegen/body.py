@@ -1,0 +1,87 @@
+"""The body of a generated function: statements in sections, every expression bound once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from clipcompiler.codegen.layout import wrapped
+from clipcompiler.codegen.names import Names
+
+__all__ = ["Body", "Section"]
+
+
+@dataclass(slots=True)
+class Section:
+    """Statements under one title, within one context manager.
+
+    Attributes:
+        title: what the section computes.
+        context: the ``with`` line, or "".
+        lines: the statements and comments.
+    """
+
+    title: str
+    context: str = ""
+    lines: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Body:
+    """A function body under construction.
+
+    Attributes:
+        names: gives out variable names.
+        sections: the sections so far; statements go to the last.
+        known: the variable that holds an expression already computed.
+    """
+
+    names: Names
+    sections: list[Section] = field(default_factory=list)
+    known: dict[str, str] = field(default_factory=dict)
+
+    def section(self, title: str, context: str = "") -> None:
+        """Begins a section."""
+        self.sections.append(Section(title, context))
+
+    def comment(self, text: str) -> None:
+        """A comment line."""
+        self.sections[-1].lines.append(f"# {text}")
+
+    def line(self, text: str) -> None:
+        """A statement."""
+        self.sections[-1].lines.append(text)
+
+    def bind(self, wanted: str, expression: str) -> str:
+        """``name = expression``, unless a variable holds it already; returns the variable."""
+        expression = unwrapped(expression)
+        if expression.isidentifier():
+            return expression
+        if expression not in self.known:
+            name = self.names.fresh(wanted)
+            self.line(f"{name} = {expression}")
+            self.known[expression] = name
+        return self.known[expression]
+
+    def text(self, indent: str = "    ") -> str:
+        """The whole body as source."""
+        lines: list[str] = []
+        for section in self.sections:
+            if not section.lines:
+                continue
+            lines += ["", f"{indent}# ── {section.title} ".ljust(100, "─")]
+            inner = indent
+            if section.context:
+                lines.append(f"{indent}{section.context}:")
+                inner += "    "
+            lines += [inner + part for line in section.lines for part in wrapped(line)]
+        return "\n".join(lines)
+
+
+def unwrapped(expression: str) -> str:
+    """The expression without brackets around the whole of it."""
+    depth = 0
+    for k, c in enumerate(expression):
+        depth += (c == "(") - (c == ")")
+        if depth == 0 and k < len(expression) - 1:
+            return expression
+    return expression[1:-1] if expression.startswith("(") and expression.endswith(")") else expression

@@ -1,0 +1,93 @@
+"""node → the expression that computes it."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from types import BuiltinFunctionType
+from typing import Any
+
+import sympy
+import torch
+from torch import fx
+from torch.nn import functional as F
+
+from clipcompiler.trace.traced import TracedLoss
+
+__all__ = ["call_text", "literal"]
+
+aten = torch.ops.aten
+INFIX = {aten.add.Tensor: "+", aten.sub.Tensor: "-", aten.mul.Tensor: "*", aten.div.Tensor: "/"}
+VIEWS = (aten.view.default, aten.reshape.default, aten._unsafe_view.default)
+#: Ops that live in torch.nn.functional with the signature of the op.
+FUNCTIONAL = {"linear": "linear", "pad": "pad", "avg_pool2d": "avg_pool2d", "avg_pool3d": "avg_pool3d"}
+END = 2**31
+
+
+def call_text(traced: TracedLoss, node: fx.Node, names: Mapping[fx.Node, str]) -> str:
+    """The call of an op as a reader of torch would write it, or by its full name in ``torch.ops.aten``."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, fx.Node):
+            return names[value] if value in names else literal(traced.extent(value))
+        return literal(value, text)
+
+    target = node.target
+    if target is operator.getitem:
+        return f"{text(node.args[0])}[{text(node.args[1])}]"
+    if target in INFIX and not node.kwargs:
+        return f"{text(node.args[0])} {INFIX[target]} {text(node.args[1])}"
+    if target in VIEWS:
+        sizes = ", ".join(literal(size) for size in traced.shape(node))
+        return f"{text(node.args[0])}.reshape({sizes})" if sizes else f"{text(node.args[0])}.reshape(())"
+    if target is aten.slice.Tensor:
+        return sliced(node, text)
+    if target is aten.expand.default:
+        return f"{text(node.args[0])}.expand({', '.join(text(v) for v in node.args[1])})"  # type: ignore[union-attr]
+    if target is aten.squeeze.default:
+        dims = tuple(d for d, size in enumerate(traced.shape(node.args[0])) if size == 1)  # type: ignore[arg-type]
+        return f"{text(node.args[0])}.squeeze({dims})"
+    if target is aten.cross_entropy_loss.default and len(node.args) == 4 and node.args[2:] == (None, 0):
+        return f'F.cross_entropy({text(node.args[0])}, {text(node.args[1])}, reduction="none")'
+    arguments = [text(a) for a in node.args] + [f"{k}={text(v)}" for k, v in node.kwargs.items()]
+    return f"{function_name(target)}({', '.join(arguments)})"
+
+
+def function_name(target: Any) -> str:
+    """``torch.relu`` where torch has the op as a plain binding, else ``aten.relu.default``."""
+    name = target._schema.name.removeprefix("aten::")
+    if name in FUNCTIONAL and isinstance(getattr(F, FUNCTIONAL[name]), BuiltinFunctionType):
+        return f"F.{FUNCTIONAL[name]}"
+    if isinstance(getattr(torch, name, None), BuiltinFunctionType) and not name.startswith("_"):
+        return f"torch.{name}"
+    namespace, _, op = target._schema.name.partition("::")
+    prefix = "aten" if namespace == "aten" else f"torch.ops.{namespace}"
+    return f"{prefix}.{op}.{target._overloadname}"
+
+
+def sliced(node: fx.Node, text: Callable[[Any], str]) -> str:
+    """``x[:, 2:5]``, and ``x`` itself where nothing is cut."""
+    source, dim, start, end, step = (list(node.args) + [0, None, None, 1][len(node.args) - 1 :])[:5]
+    rank = node.meta["val"].dim()
+    first = "" if start in (None, 0) else text(start)
+    last = "" if end is None or isinstance(end, int) and end >= END else text(end)
+    if not first and not last and step == 1:
+        return text(source)
+    pace = "" if step == 1 else f":{step}"
+    return f"{text(source)}[{':, ' * (int(dim) % rank)}{first}:{last}{pace}]"  # type: ignore[call-overload]
+
+
+def literal(value: Any, inner: Callable[[Any], str] | None = None) -> str:
+    """A value as Python source; a size may contain N."""
+    inner = inner or literal
+    if isinstance(value, (list, tuple)):
+        items = ", ".join(inner(v) for v in value)
+        return f"[{items}]" if isinstance(value, list) else f"({items}{',' if len(value) == 1 else ''})"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
+    if isinstance(value, sympy.Expr):
+        return str(int(value)) if value.is_Integer else str(value).replace("*", " * ")
+    if isinstance(value, torch.device):
+        return f'torch.device("{value}")'
+    return repr(value) if isinstance(value, str) else str(value)

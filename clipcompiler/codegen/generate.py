@@ -1,0 +1,83 @@
+"""Plan → Program: the plan as a readable Python module."""
+
+from __future__ import annotations
+
+from torch import fx
+
+from clipcompiler.codegen.body import Body
+from clipcompiler.codegen.forward import write_cotangents, write_forward, write_functions, write_parameters
+from clipcompiler.codegen.names import Names, identifier
+from clipcompiler.codegen.norms import Norms
+from clipcompiler.codegen.operands import Operands
+from clipcompiler.codegen.program import Program
+from clipcompiler.codegen.pull_back import write_pull_back
+from clipcompiler.codegen.sums import Sums, write_clip_factors
+from clipcompiler.codegen.template import module_source
+from clipcompiler.plan import Choice, Order, Plan
+
+__all__ = ["generate"]
+
+
+def generate(plan: Plan) -> Program:
+    """Writes forward, cotangents, squared norms, clip factors and clipped sums, in this order.
+
+    The same plan always gives the same text.
+    """
+    derived = plan.derived
+    traced = derived.axes.traced
+    names = Names(traced.inputs)
+    body = Body(names)
+    values = write_parameters(body, derived)
+    nodes = names.of_nodes(traced)
+    graphs = write_functions(body, derived, values, nodes)
+    write_forward(body, derived, values, nodes)
+    cotangents = write_cotangents(body, derived, values)
+    labels = {c.source: identifier(c.name) for c in plan.choices}
+    operands = Operands(derived.axes, body, values, cotangents)
+    norms = write_norms(body, plan, operands, labels, graphs)
+    write_clip_factors(body, norms.squares, "losses")
+    gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each))
+    return module_source(plan, body, gradients)
+
+
+def write_norms(
+    body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node, str], graphs: dict[fx.Node, str]
+) -> Norms:
+    """The squared norm of every parameter, each under its equation and the reason for its order."""
+    body.section("squared norms of the per-example gradients", "with torch.no_grad()")
+    norms = Norms(body, operands, labels)
+    guests = {c.host: c for c in plan.choices if c.host is not None}
+    for choice in plan.choices:
+        if choice.order is Order.FOLDED:
+            continue
+        bias = guests.get(choice.source)
+        for line in explained(choice, bias):
+            body.comment(line)
+        norms.write(choice, bias)
+    functions = plan.derived.functions
+    if functions.values:
+        write_pull_back(body, functions, norms.each, graphs, labels)
+        for choice in plan.choices:
+            if choice.order is Order.PULLED:
+                norms.add(choice, norms.square_sum(norms.each[choice.source]))
+    return norms
+
+
+def explained(choice: Choice, bias: Choice | None) -> list[str]:
+    """The equation of the gradient and the reason for its order, as comments."""
+    lines = []
+    for term in choice.terms:
+        left = f"{choice.name}: g[{','.join(map(str, term.network.output))}]"
+        lines.append(f"{left} = {term.network}")
+    also = f", {bias.name} folded in" if bias is not None else ""
+    lines.append(f"  {choice.order.value}{also}: {choice.why}")
+    return lines
+
+
+def write_sums(body: Body, plan: Plan, sums: Sums) -> dict[str, str]:
+    """The clipped sum of every parameter, by name."""
+    body.section("clipped sums: Σ_n c_n g[n]", "with torch.no_grad()")
+    for choice in plan.choices:
+        if choice.order is not Order.FUNCTION:
+            sums.write(choice)
+    return {c.name: sums.gradients[c.source] for c in plan.choices if c.order is not Order.FUNCTION}

@@ -1,0 +1,132 @@
+"""Section 4: the squared norm of every parameter's per-example gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import fx
+
+from clipcompiler.algebra import Leaf, Pair, Square, Tree
+from clipcompiler.codegen.body import Body
+from clipcompiler.codegen.convolution import recognise
+from clipcompiler.codegen.laid import Laid, atom, contracted, permuted, spread, summed
+from clipcompiler.codegen.operands import Operands
+from clipcompiler.derive.bind import EXAMPLE
+from clipcompiler.derive.derived import Term
+from clipcompiler.plan.choice import Choice, Order
+
+__all__ = ["Norms"]
+
+
+@dataclass(slots=True)
+class Norms:
+    """Writes squared norms, and remembers what the clipped sums need.
+
+    Attributes:
+        body: where statements go.
+        operands: the tensors of the program.
+        labels: the variable stem of each parameter or value.
+        squares: the variables of the squared norms so far.
+        each: the variables of per-example gradients kept, [N, *letters of the parameter].
+    """
+
+    body: Body
+    operands: Operands
+    labels: Mapping[fx.Node, str]
+    squares: list[str] = field(default_factory=list)
+    each: dict[fx.Node, Laid] = field(default_factory=dict)
+
+    def write(self, choice: Choice, bias: Choice | None) -> None:
+        """One parameter (with the bias folded into its Gram)."""
+        if choice.order in (Order.FUNCTION, Order.PULLED):
+            if choice.terms:
+                self.each[choice.source] = self.instantiated(choice)
+        elif choice.instantiates:
+            each = self.instantiated(choice)
+            if choice.keeps:
+                self.each[choice.source] = each
+            self.add(choice, self.square_sum(each))
+        else:
+            self.add(choice, self.closed(choice, bias))
+
+    def add(self, choice: Choice, square: Laid) -> None:
+        """Binds a squared norm [N]."""
+        self.squares.append(self.body.bind(f"{self.labels[choice.source]}_sq", square.text))
+
+    def square_sum(self, each: Laid) -> Laid:
+        """Σ_w g[n,w]²"""
+        dims = list(range(1, len(each.letters)))
+        if not dims:
+            return Laid(f"{atom(each.text)}.square()", each.letters)
+        flat = each.text if len(dims) == 1 else f"{atom(each.text)}.flatten(1)"
+        return Laid(f"{flat}.square().sum(1)", (EXAMPLE,))
+
+    def instantiated(self, choice: Choice) -> Laid:
+        """g[n] = Σ_u g_u[n], of the parameter's letters."""
+        parts = [self.gradient(term) for term in choice.terms]
+        first = choice.terms[0]
+        texts = [permuted(x, t.network.output) for x, t in zip(parts, choice.terms, strict=True)]
+        if len({tuple(x.extent for x in t.letters) for t in choice.terms}) > 1:
+            shape = ", ".join(map(str, ("N", *first.use.source.meta["val"].shape)))
+            joined = " + ".join(f"{atom(x.text)}.reshape({shape})" for x in texts)
+        else:
+            joined = " + ".join(atom(x.text) if len(texts) > 1 else x.text for x in texts)
+        name = self.body.bind(f"{self.labels[choice.source]}_each", joined)
+        return Laid(name, first.network.output)
+
+    def gradient(self, term: Term) -> Laid:
+        """One term of g[n]."""
+        network = term.network
+        convolution = recognise(network)
+        if convolution is not None:
+            image, filter = (self.operands.variable(f) for f in (convolution.image, convolution.filter))
+            sizes = self.operands.shape(convolution.image)[2:]
+            return convolution.each(image, filter, sizes)
+        square = term.square
+        return self.scaled(self.tree(square, square.by_copies().left, self.labels[term.use.source]), term)
+
+    def scaled(self, x: Laid, term: Term, power: int = 1) -> Laid:
+        """coefficient^power · x"""
+        number = term.network.coefficient**power
+        return x if number == 1 else Laid(f"{float(number)} * {atom(x.text)}", x.letters)
+
+    def closed(self, choice: Choice, bias: Choice | None) -> Laid:
+        """‖g[n]‖² by a Gram or rank-one order, plus the bias's where it is folded in."""
+        term, label = choice.terms[0], self.labels[choice.source]
+        square, tree = term.square, choice.trees[0]
+        if bias is None:
+            return self.scaled(self.tree(square, tree, label), term, power=2)
+        sides = [tree.left, tree.right]
+        gram = next(s for s in sides if s.leaves == frozenset([0, square.count]))
+        other = sides[1 - sides.index(gram)]
+        left = self.bound(square, gram, f"{label}_cotangent")
+        right = self.bound(square, other, f"{label}_input")
+        product = Laid(f"({left.text} * ({spread(right, left.letters)} + 1))", left.letters)
+        return summed(product, [x for x in left.letters if x != EXAMPLE])
+
+    def tree(self, square: Square, tree: Tree, label: str) -> Laid:
+        """The value of a tree, its inner products in variables of their own."""
+        if isinstance(tree, Leaf):
+            laid = summed(self.operands.laid(square.gradient.factors[tree.factor]), tree.own)
+            second = min(tree.leaves) >= square.count
+            letters = (x.primed() if second and x in square.positions else x for x in laid.letters)
+            return Laid(laid.text, tuple(letters))
+        if square.is_square(tree):
+            half = self.bound(square, tree.left, label)
+            squared = Laid(f"{atom(half.text)}.square()", half.letters)
+            return summed(squared, [x for x in half.letters if x not in tree.letters])
+        left, right = (self.bound(square, side, label) for side in (tree.left, tree.right))
+        return contracted(left, right, list(tree.letters))
+
+    def bound(self, square: Square, tree: Tree, label: str) -> Laid:
+        """The value of a tree in a variable: the mirror image of a product is the same variable."""
+        value = self.tree(square, tree, label)
+        if isinstance(tree, Leaf):
+            return value
+        noun = self.noun(tree, square)
+        return Laid(self.body.bind(f"{label}_{noun}", value.text), value.letters)
+
+    def noun(self, tree: Pair, square: Square) -> str:
+        """What a product is called: the Gram of a factor with itself, else a part."""
+        return "gram" if square.mirrored(tree.leaves) == tree.leaves else "part"

@@ -1,0 +1,152 @@
+"""factor → a tensor with one dim for each letter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+from sympy.printing.pycode import PythonCodePrinter
+from torch import fx
+
+from clipcompiler.algebra import Affine, Factor, Index, Letter
+from clipcompiler.axes.analyse import Axes
+from clipcompiler.codegen.body import Body
+from clipcompiler.codegen.calls import function_name, literal
+from clipcompiler.codegen.laid import Laid, atom, spread
+from clipcompiler.derive.references import AuxiliaryValue, Cotangent, Elementwise, Tap, Value
+from clipcompiler.errors import CompileError
+
+__all__ = ["Operands"]
+
+
+@dataclass(slots=True)
+class Operands:
+    """Finds the tensors of a program by what they stand for.
+
+    Attributes:
+        axes: the analysed graph.
+        body: where statements go.
+        values: the variables of the graph's values.
+        cotangents: the variables of the cotangents.
+    """
+
+    axes: Axes
+    body: Body
+    values: Mapping[fx.Node, str]
+    cotangents: Mapping[Tap, str]
+
+    def laid(self, factor: Factor) -> Laid:
+        """The tensor of a factor, its dims split into letters; affine dims as patches."""
+        if isinstance(factor.tensor.reference, Elementwise):
+            return self.elementwise(factor, factor.tensor.reference)
+        name = self.variable(factor)
+        if factor.is_affine:
+            return self.patches(name, factor)
+        if all(isinstance(e, tuple) and len(e) == 1 for e in factor.index):
+            return Laid(name, factor.letters)
+        sizes = ", ".join(literal(x.extent) for x in factor.letters)
+        return Laid(f"{name}.reshape({sizes})" if sizes else f"{name}.reshape(())", factor.letters)
+
+    def variable(self, factor: Factor) -> str:
+        """The variable of a factor that is one tensor."""
+        reference = factor.tensor.reference
+        if isinstance(reference, Cotangent):
+            return self.cotangents[reference.tap]
+        if isinstance(reference, Value):
+            return self.values[reference.node]
+        if isinstance(reference, AuxiliaryValue):
+            args = ", ".join(self.argument(a) for a in reference.args)
+            wanted = f"{self.values[reference.node]}_normalised"
+            return self.body.bind(wanted, f"{function_name(reference.op)}({args})")
+        raise CompileError(f"no program for {reference!r}", remedy="this is a fault of clipcompiler: report it")
+
+    def argument(self, value: Any) -> str:
+        """An argument of an auxiliary."""
+        return self.values[value] if isinstance(value, fx.Node) else literal(value)
+
+    def shape(self, factor: Factor) -> tuple[Any, ...]:
+        """The extents of a factor that is a value or a cotangent."""
+        reference = factor.tensor.reference
+        node = reference.tap.node if isinstance(reference, Cotangent) else reference.node
+        return self.axes.traced.shape(node)
+
+    def elementwise(self, factor: Factor, reference: Elementwise) -> Laid:
+        """An expression over the letters of a factor, element by element."""
+        letters = factor.letters
+        reads = {s: sympy.Symbol(spread(self.laid(f), letters)) for s, f in reference.reads}
+        text = TorchPrinter().doprint(reference.expression.xreplace(reads))
+        owner = self.body.bind(f"{self.owner(reference)}_factor", text)
+        return Laid(owner, letters)
+
+    def owner(self, reference: Elementwise) -> str:
+        """What an expression is named after: the first value it reads."""
+        return next(
+            (self.values[f.tensor.reference.node] for _, f in reference.reads if isinstance(f.tensor.reference, Value)),
+            "elementwise",
+        )
+
+    def patches(self, name: str, factor: Factor) -> Laid:
+        """x[…, stride·u + dilation·k − padding] for all u and k: padded, then windows of each dim."""
+        shape = self.shape(factor)
+        pads, windows = [], []
+        for dim, entry in enumerate(factor.index):
+            if isinstance(entry, Affine):
+                (stride, u), (dilation, k) = entry.terms
+                reach = (u.extent - 1) * stride + (k.extent - 1) * dilation + 1
+                pads.append((dim, -entry.offset, reach - shape[dim] + entry.offset))
+                windows.append((dim, (k.extent - 1) * dilation + 1, stride, dilation))
+        text = padded(name, pads, len(shape))
+        for dim, span, stride, dilation in windows:
+            text += f".unfold({dim}, {span}, {stride})" + (f"[..., ::{dilation}]" if dilation > 1 else "")
+        letters = window_letters(factor.index)
+        if any(isinstance(e, tuple) and len(e) != 1 for e in factor.index):
+            text += f".reshape({', '.join(literal(x.extent) for x in letters)})"
+        return Laid(self.body.bind(f"{name}_patches", text), letters)
+
+
+def window_letters(index: tuple[Index, ...]) -> tuple[Letter, ...]:
+    """The letters of patches: places where the dims were, then the offsets within a patch."""
+    places = [x for e in index for x in ((e.terms[0][1],) if isinstance(e, Affine) else e)]
+    return (*places, *(e.terms[1][1] for e in index if isinstance(e, Affine)))
+
+
+def padded(name: str, pads: list[tuple[int, int, int]], rank: int) -> str:
+    """``name`` with zeros in front of and behind some dims (cut where negative)."""
+    amounts = {dim: (front, back) for dim, front, back in pads if front or back}
+    if not amounts:
+        return name
+    flat: list[int] = []
+    for dim in range(rank - 1, min(amounts) - 1, -1):
+        flat += amounts.get(dim, (0, 0))
+    return f"F.pad({name}, {tuple(flat)})"
+
+
+class TorchPrinter(PythonCodePrinter):  # type: ignore[misc]
+    """sympy → torch, for expressions of tensors."""
+
+    def _print_Pow(self, expr: Any, rational: bool = False) -> str:
+        base, exponent = self._print(expr.base), self._print(sympy.Float(expr.exp) if expr.exp.is_Rational else expr.exp)
+        return f"{atom(base)} ** {exponent if not expr.exp.is_Integer else int(expr.exp)}"
+
+    def _print_Max(self, expr: Any) -> str:
+        return self._clamped(expr, "min")
+
+    def _print_Min(self, expr: Any) -> str:
+        return self._clamped(expr, "max")
+
+    def _clamped(self, expr: Any, side: str) -> str:
+        numbers = [a for a in expr.args if a.is_number]
+        tensors = [a for a in expr.args if not a.is_number]
+        if len(numbers) != 1 or len(tensors) != 1:
+            raise CompileError(f"no program for {expr}", remedy="state the rule with Max or Min of one tensor and 0")
+        return f"{atom(self._print(tensors[0]))}.clamp({side}={self._print(numbers[0])})"
+
+    def _print_Function(self, expr: Any) -> str:
+        return f"torch.{expr.func.__name__.lower()}({', '.join(map(self._print, expr.args))})"
+
+    _print_exp = _print_log = _print_sin = _print_cos = _print_tanh = _print_Function
+
+    def _print_Rational(self, expr: Any) -> str:
+        return repr(float(expr))

@@ -1,0 +1,138 @@
+"""Sections 5 and 6: clip factors, and Σ_n c_n g[n] of every parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import fx
+
+from clipcompiler.algebra import Factor, Letter
+from clipcompiler.codegen.body import Body
+from clipcompiler.codegen.convolution import recognise
+from clipcompiler.codegen.laid import Laid, atom, contracted, permuted, summed
+from clipcompiler.codegen.operands import Operands
+from clipcompiler.derive.bind import EXAMPLE
+from clipcompiler.derive.derived import Term
+from clipcompiler.derive.references import Cotangent
+from clipcompiler.plan.choice import Choice
+
+__all__ = ["Sums", "write_clip_factors"]
+
+
+def write_clip_factors(body: Body, squares: list[str], like: str) -> None:
+    """c_n = min(1, C/‖g[n]‖), 1 where the norm is 0."""
+    body.section("clip factors: c_n = min(1, C/‖∇ℓ_n‖)", "with torch.no_grad()")
+    total = " + ".join(squares) if squares else f"{like}.detach() * 0"
+    body.line(f"norms = ({total}).sqrt()")
+    body.line("clip_factors = (max_grad_norm / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1.0)")
+
+
+@dataclass(slots=True)
+class Sums:
+    """Writes clipped sums.
+
+    Attributes:
+        body: where statements go.
+        operands: the tensors of the program.
+        labels: the variable stem of each parameter or value.
+        each: the per-example gradients kept.
+        gradients: for each parameter or value the variable (or expression) of its clipped sum.
+        scaled: the cotangents times the clip factors, by the factor they were made from.
+    """
+
+    body: Body
+    operands: Operands
+    labels: Mapping[fx.Node, str]
+    each: Mapping[fx.Node, Laid]
+    gradients: dict[fx.Node, str] = field(default_factory=dict)
+    scaled: dict[Factor, str] = field(default_factory=dict)
+
+    def write(self, choice: Choice) -> None:
+        """The clipped sum of one parameter, in its own shape."""
+        kept = self.each.get(choice.source)
+        if kept is not None:
+            total = self.of_kept(kept)
+        else:
+            parts = [self.term(term) for term in choice.terms]
+            total = Laid(" + ".join(atom(p.text) if len(parts) > 1 else p.text for p in parts), parts[0].letters)
+        text = self.shaped(total, choice)
+        self.gradients[choice.source] = self.body.bind(f"{self.labels[choice.source]}_grad", text)
+
+    def of_kept(self, kept: Laid) -> Laid:
+        """Σ_n c_n g[n], from the gradients kept."""
+        letters = kept.letters[1:]
+        if len(letters) <= 1:
+            return Laid(f"clip_factors @ {kept.text}", letters)
+        return Laid(f"torch.tensordot(clip_factors, {kept.text}, 1)", letters)
+
+    def term(self, term: Term) -> Laid:
+        """Σ_n c_n of one term: the network once more, the cotangent scaled, n summed."""
+        network = term.network
+        convolution = recognise(network)
+        cotangent = network.factors[0]
+        if convolution is not None:
+            scaled = self.scaled_cotangent(cotangent)
+            image, filter = (
+                scaled if f is cotangent else self.operands.variable(f)
+                for f in (convolution.image, convolution.filter)
+            )
+            total = convolution.total(image, filter, self.operands.shape(convolution.image)[2:])
+        else:
+            total = self.product(term)
+        ordered = permuted(total, [x for x in network.output if x != EXAMPLE])
+        number = network.coefficient
+        return ordered if number == 1 else Laid(f"{float(number)} * {atom(ordered.text)}", ordered.letters)
+
+    def product(self, term: Term) -> Laid:
+        """Σ over n and the positions, two factors at a time."""
+        network = term.network
+        scaled = self.scaled_cotangent(network.factors[0])
+        total = self.relaid(network.factors[0], scaled)
+        rest = [self.operands.laid(f) for f in network.factors[1:]]
+        wanted = [x for x in network.output if x != EXAMPLE]
+        if not rest:
+            return summed(total, [x for x in total.letters if x not in wanted])
+        for k, factor in enumerate(rest):
+            later: list[Letter] = [x for f in rest[k + 1 :] for x in f.letters]
+            total = contracted(total, factor, [*wanted, *later])
+        return total
+
+    def scaled_cotangent(self, factor: Factor) -> str:
+        """c_n ȳ[n, …], in the dims of ȳ."""
+        if factor not in self.scaled:
+            reference = factor.tensor.reference
+            assert isinstance(reference, Cotangent)
+            name = self.operands.cotangents[reference.tap]
+            self.scaled[factor] = self.body.bind(f"{name}_clipped", f"{name} * {self.clip(factor)}")
+        return self.scaled[factor]
+
+    def clip(self, factor: Factor) -> str:
+        """The clip factors in the dims of a factor."""
+        dim = next(d for d, e in enumerate(factor.index) if isinstance(e, tuple) and EXAMPLE in e)
+        behind = len(factor.index) - dim - 1
+        entry = factor.index[dim]
+        assert isinstance(entry, tuple)
+        text = "clip_factors"
+        if len(entry) > 1:
+            place = entry.index(EXAMPLE)
+            sizes = [x.extent for x in entry]
+            shape = ", ".join("N" if k == place else "1" for k in range(len(entry)))
+            text = f"clip_factors.reshape({shape}).expand({', '.join(map(str, sizes))}).flatten()"
+        return text if not behind else f"{text}[{', '.join([':'] + ['None'] * behind)}]"
+
+    def relaid(self, factor: Factor, name: str) -> Laid:
+        """A tensor in the dims of ``factor``, laid out by letters."""
+        reference = factor.tensor.reference
+        assert isinstance(reference, Cotangent)
+        other = Operands(
+            self.operands.axes, self.body, self.operands.values, {**self.operands.cotangents, reference.tap: name}
+        )
+        return other.laid(factor)
+
+    def shaped(self, total: Laid, choice: Choice) -> str:
+        """The clipped sum in the parameter's own shape."""
+        shape = tuple(choice.source.meta["val"].shape)
+        if tuple(x.extent for x in total.letters) == shape:
+            return total.text
+        return f"{atom(total.text)}.reshape({', '.join(map(str, shape)) or '()'})"

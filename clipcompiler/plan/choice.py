@@ -1,0 +1,68 @@
+"""How the squared norm and the clipped sum of one parameter are computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import fx
+
+from clipcompiler.algebra import Pair
+from clipcompiler.derive.derived import Term
+from clipcompiler.plan.cost import Cost
+from clipcompiler.plan.machine import Machine
+
+__all__ = ["Choice", "Order"]
+
+
+class Order(Enum):
+    """The contraction orders by the names of the field."""
+
+    RANK_ONE = "rank one"
+    GRAM = "Gram"
+    DISCARD = "instantiate, discard"
+    KEEP = "instantiate, keep"
+    FOLDED = "folded"
+    FUNCTION = "instantiate, pull back"
+    PULLED = "pulled back, keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One way to compute Σ_u g_u, its square and its clipped sum.
+
+    Attributes:
+        source: the parameter's placeholder, or a value computed from parameters.
+        name: the parameter's name, or the value's.
+        order: the contraction order.
+        terms: the terms of the gradient.
+        trees: for each term the order of its squared norm; the gradient itself where it is instantiated.
+        norm: the cost of the squared norm.
+        sum: the cost of the clipped sum.
+        why: why this order.
+        host: for a bias folded into a Gram: the parameter whose Gram it is.
+    """
+
+    source: fx.Node
+    name: str
+    order: Order
+    terms: tuple[Term, ...]
+    trees: tuple[Pair, ...]
+    norm: Cost
+    sum: Cost
+    why: str = ""
+    host: fx.Node | None = None
+
+    @property
+    def instantiates(self) -> bool:
+        """Whether the per-example gradients are formed."""
+        return self.order in (Order.DISCARD, Order.KEEP, Order.FUNCTION, Order.PULLED)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the clipped sum is taken from per-example gradients kept."""
+        return self.order in (Order.KEEP, Order.PULLED)
+
+    def seconds(self, machine: Machine) -> float:
+        """The predicted time of norm and sum."""
+        return (self.norm + self.sum).seconds(machine)

@@ -1,0 +1,98 @@
+"""Derived → Plan: for every parameter the order of the least predicted time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sympy
+from torch import fx
+
+from clipcompiler.derive.derived import Derived, Term
+from clipcompiler.plan.candidates import candidates, folded
+from clipcompiler.plan.choice import Choice, Order
+from clipcompiler.plan.cost import Cost, book_keeping, symbolic
+from clipcompiler.plan.machine import Machine
+from clipcompiler.plan.ordinary import ordinary_flops
+from clipcompiler.plan.plan import Plan
+from clipcompiler.trace.traced import N
+
+__all__ = ["plan"]
+
+
+def plan(derived: Derived, machine: Machine | None = None) -> Plan:
+    """Chooses an order for every parameter; folds biases into the Grams of their weights where that is free."""
+    machine = machine or Machine()
+    functions = derived.functions
+    chosen: dict[fx.Node, Choice] = {}
+    for source, terms in derived.terms.items():
+        ways = candidates(source, name_of(derived, source), terms, source.meta["val"].element_size())
+        if source in functions.values:
+            chosen[source] = instantiated(ways, Order.FUNCTION, "the chain rule to its parameters needs g[n] itself")
+        elif source not in functions.parameters:
+            best = min(ways, key=lambda way: way.seconds(machine))
+            chosen[source] = replace(best, why=reason(best, ways))
+    for source in functions.parameters:
+        chosen[source] = pulled_back(derived, source)
+    for source, choice in chosen.items():
+        host = next((h for s, h in chosen.items() if s is not source and folded(h, choice)), None)
+        if host is not None and choice.order not in (Order.FUNCTION, Order.PULLED):
+            chosen[source] = folded_into(host, choice)
+    return Plan(derived, tuple(chosen.values()), ordinary_flops(derived.axes))
+
+
+def folded_into(host: Choice, bias: Choice) -> Choice:
+    """A bias whose square is read off the Gram of its weight."""
+    free = Cost(sympy.Integer(0), sympy.Integer(0), 0)
+    paid = book_keeping(bias.terms[0].network, bias.source.meta["val"].element_size())
+    why = f"Σ K_ȳ ∘ (K_x + 1): a sum of the Gram of ȳ that {host.name} needs"
+    return replace(bias, order=Order.FOLDED, norm=free, sum=paid, why=why, host=host.source)
+
+
+def name_of(derived: Derived, source: fx.Node) -> str:
+    """A parameter's name, or the name of a value computed from parameters."""
+    parameter = derived.axes.traced.parameter(source)
+    return parameter.name if parameter else source.name
+
+
+def instantiated(ways: list[Choice], order: Order, why: str) -> Choice:
+    """The way that forms the per-example gradient and keeps it."""
+    return replace(next(w for w in ways if w.order is Order.KEEP), order=order, why=why)
+
+
+def pulled_back(derived: Derived, source: fx.Node) -> Choice:
+    """A parameter behind a function: the gradients of the function's values, through its vjp, example by example."""
+    name, terms = name_of(derived, source), derived.terms.get(source, ())
+    values = ", ".join(v.name for v in derived.functions.values if source in derived.axes.trainable[v])
+    why = f"the chain rule from {values}, vmapped over examples"
+    if terms:
+        ways = candidates(source, name, terms, source.meta["val"].element_size())
+        return instantiated(ways, Order.PULLED, why + ", plus its direct uses")
+    size = N * sympy.prod(list(source.meta["val"].shape))
+    moved = size * source.meta["val"].element_size()
+    return Choice(source, name, Order.PULLED, (), (), Cost(2 * size, moved, 2), Cost(2 * size, moved, 1), why)
+
+
+def reason(best: Choice, ways: list[Choice]) -> str:
+    """Why an order was chosen, with the flops of one example for the alternatives."""
+    term = best.terms[0]
+    if len(best.terms) > 1:
+        return f"{len(best.terms)} uses: their gradients are added before they are squared"
+    if best.order is Order.RANK_ONE:
+        return "no position is summed: ‖g‖² is a product of squares"
+    if len(term.network.factors) == 1:
+        return "g is a sum of ȳ"
+    other = next((w for w in ways if w.instantiates != best.instantiates), None)
+    if other is None:
+        return ""
+    mine, its = flops_of(best, term), flops_of(other, term)
+    more = " with its clipped sum" if best.order is Order.KEEP else ""
+    return f"{mine} beats {other.order.value.split(',')[0]} {its}{more}"
+
+
+def flops_of(way: Choice, term: Term) -> str:
+    """2·S²·(O + I) = 1,234 flops an example."""
+    expression = symbolic(term.square, way.trees[0])
+    extents = {sympy.Symbol(x.name.upper(), positive=True): x.extent for x in term.network.letters}
+    return f"{str(expression).replace('**', '^').replace('*', '·')} = {int(expression.subs(extents)):,}"
+
+

@@ -1,0 +1,78 @@
+"""What an order costs: flops, bytes and calls, as polynomials in N."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+
+from clipcompiler.algebra import Letter, Network, Pair, Square
+from clipcompiler.derive.bind import EXAMPLE
+from clipcompiler.plan.machine import NOMINAL_BATCH, Machine
+from clipcompiler.trace.traced import N
+
+__all__ = ["Cost", "book_keeping", "cost_of_tree", "kept_sum", "symbolic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Flops and bytes as expressions in N, and the number of ops."""
+
+    flops: Any = 0
+    bytes: Any = 0
+    calls: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.flops + other.flops, self.bytes + other.bytes, self.calls + other.calls)
+
+    def seconds(self, machine: Machine) -> float:
+        """The predicted time at the nominal batch size."""
+        at = {N: NOMINAL_BATCH}
+        flops, moved = (float(sympy.sympify(x).subs(at)) for x in (self.flops, self.bytes))
+        return machine.seconds(flops, moved, self.calls)
+
+
+def cost_of_tree(square: Square, tree: Pair, itemsize: int) -> Cost:
+    """The norm by one order: intermediates are written and read, affine operands first laid out as patches.
+
+    The gradient of a convolution needs no patches: it is one grouped convolution.
+    """
+    steps = square.steps(tree)
+    moved = 2 * square.elements(tree)
+    direct = {leaf for s in steps if square.is_gradient(s) and square.count == 2 for leaf in s.leaves}
+    for leaf in square.leaves[: square.count]:
+        factor = square.gradient.factors[leaf.factor]
+        if factor.is_affine and not leaf.leaves <= direct:
+            moved += 2 * product(leaf.letters | leaf.own)
+    return Cost(square.flops(tree), moved * itemsize, len(steps))
+
+
+def book_keeping(network: Network, itemsize: int) -> Cost:
+    """Σ_n c_n g[n] from the cotangent, scaled, and the other factors: an ordinary weight gradient."""
+    letters = frozenset(network.letters)
+    scaled = product(frozenset(network.factors[0].letters))
+    flops = 2 * product(letters) if len(network.factors) > 1 else product(letters)
+    return Cost(flops + scaled, 2 * scaled * itemsize, 2)
+
+
+def kept_sum(network: Network, itemsize: int) -> Cost:
+    """Σ_n c_n g[n] from the gradients kept: they are read once."""
+    size = product(frozenset({EXAMPLE, *network.output}))
+    return Cost(2 * size, size * itemsize, 1)
+
+
+def product(letters: frozenset[Letter]) -> Any:
+    """The number of elements over some letters."""
+    return sympy.prod([x.extent for x in sorted(letters, key=str)])
+
+
+def symbolic(square: Square, tree: Pair) -> sympy.Expr:
+    """Flops for one example, in capitals for the extents: 2·S²·(O + I)."""
+    capital = {x: sympy.Symbol(x.name.upper(), positive=True) for x in square.gradient.letters if not x.examples}
+
+    def size(letters: frozenset[Letter]) -> sympy.Expr:
+        plain = (Letter(x.name.removesuffix("'"), x.extent, x.examples) for x in letters)
+        return sympy.prod([capital[x] for x in plain if not x.examples])
+
+    return sympy.factor(sum((2 * size(s.joined) for s in square.steps(tree)), sympy.Integer(0)))

@@ -1,0 +1,50 @@
+"""The plan: one contraction order for every parameter, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+
+from clipcompiler.derive.derived import Derived
+from clipcompiler.plan.choice import Choice
+from clipcompiler.plan.table import table
+
+__all__ = ["Plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is computed for each parameter, and why. ``print(plan)`` is the table.
+
+    Attributes:
+        derived: the gradients that are planned.
+        choices: one for every parameter and every value computed from parameters.
+        ordinary: the flops of an ordinary training step, in N.
+    """
+
+    derived: Derived
+    choices: tuple[Choice, ...]
+    ordinary: Any
+
+    @property
+    def norm_flops(self) -> Any:
+        """The flops of all squared norms, in N."""
+        return sum((c.norm.flops for c in self.choices), sympy.Integer(0))
+
+    @property
+    def sum_flops(self) -> Any:
+        """The flops of all clipped sums, in N."""
+        return sum((c.sum.flops for c in self.choices), sympy.Integer(0))
+
+    def __getitem__(self, name: str) -> Choice:
+        """The choice for a parameter by its name."""
+        found = [c for c in self.choices if c.name == name]
+        if not found:
+            known = ", ".join(c.name for c in self.choices)
+            raise KeyError(f"no parameter {name!r} in the plan; it has {known}")
+        return found[0]
+
+    def __str__(self) -> str:
+        return table(self)

@@ -1,0 +1,6 @@
+"""Stage 6, run: ``Program`` → ``CompiledStep``, an nn.Module that adds clipped sums to ``.grad``."""
+
+from clipcompiler.runtime.result import ClippedGradients
+from clipcompiler.runtime.step import CompiledStep
+
+__all__ = ["ClippedGradients", "CompiledStep"]

@@ -1,0 +1,82 @@
+"""One call's arguments as a batch: its tensors, and the number of examples they agree on."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from clipcompiler.errors import InvalidBatch
+from clipcompiler.origin import Origin
+from clipcompiler.trace.source import is_users
+
+__all__ = ["Batch", "batch_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The arguments of one call.
+
+    Attributes:
+        tensors: the tensors, in the order of the generated program's inputs.
+        leaves: every leaf of the arguments.
+        structure: how the leaves nest.
+        size: the number of examples.
+    """
+
+    tensors: tuple[Tensor, ...]
+    leaves: tuple[Any, ...]
+    structure: Any
+    size: int
+
+
+def batch_of(args: Sequence[Any], kwargs: dict[str, Any]) -> Batch:
+    """Reads the batch off the arguments.
+
+    Raises:
+        InvalidBatch: where a tensor has no first dim, or the first dims differ, or there is no tensor.
+    """
+    paths, structure = pytree.tree_flatten_with_path((tuple(args), kwargs))
+    tensors = [(path, leaf) for path, leaf in paths if isinstance(leaf, Tensor)]
+    if not tensors:
+        raise InvalidBatch("the batch has no tensor", origin=caller(), remedy="call step(inputs, target)")
+    sizes: dict[str, int] = {}
+    for path, leaf in tensors:
+        name = called(path, len(args))
+        if leaf.dim() == 0:
+            raise InvalidBatch(
+                f"{name} has no batch dimension: its shape is []",
+                origin=caller(),
+                remedy="give every tensor the examples along its first dim; make anything else a buffer of the model",
+            )
+        sizes[name] = leaf.shape[0]
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{name} has {size}" for name, size in sizes.items())
+        raise InvalidBatch(
+            f"the tensors of the batch have different numbers of examples: {listed}",
+            origin=caller(),
+            remedy="give every tensor the examples along its first dim; make anything else a buffer of the model",
+        )
+    return Batch(tuple(t for _, t in tensors), tuple(v for _, v in paths), structure, next(iter(sizes.values())))
+
+
+def called(path: Any, count: int) -> str:
+    """An argument by its place: ``input 0``, ``the target``, ``keyword mask``."""
+    group, key = path[0].idx, path[1]
+    inner = pytree.keystr(path[2:])
+    if group == 1:
+        return f"keyword {key.key}{inner}"
+    return f"the last argument (target){inner}" if key.idx == count - 1 and count > 1 else f"argument {key.idx}{inner}"
+
+
+def caller() -> Origin | None:
+    """The user's line that called the step."""
+    frames = [f for f in traceback.extract_stack() if is_users(f.filename)]
+    if not frames:
+        return None
+    last = frames[-1]
+    return Origin("call of the compiled step", "", last.filename, last.lineno or 0, last.line or "")

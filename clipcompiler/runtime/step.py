@@ -1,0 +1,215 @@
+"""The compiled step: an nn.Module whose call adds the clipped sum to ``.grad``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clipcompiler.codegen import Program
+from clipcompiler.derive.derivation import Derivation
+from clipcompiler.errors import CompileError
+from clipcompiler.plan import Plan
+from clipcompiler.runtime.batch import Batch, batch_of
+from clipcompiler.runtime.fingerprint import fingerprint_of_batch, fingerprint_of_modules
+from clipcompiler.runtime.load import load
+from clipcompiler.runtime.result import ClippedGradients
+
+__all__ = ["Compilation", "CompiledStep"]
+
+Loss = Callable[..., Tensor]
+#: (model, loss function, arguments, keyword arguments) → the plan and the program.
+Compiler = Callable[[nn.Module, Loss | None, tuple[Any, ...], dict[str, Any]], tuple[Plan, Program]]
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """One program and what it was compiled for.
+
+    Attributes:
+        plan: the plan.
+        program: the generated source.
+        function: the program's ``clipped_gradients``.
+        parameters: the model's parameters by name, kept alive so that their identities stay theirs.
+        buffers: where to find the buffers and constants the program reads.
+    """
+
+    plan: Plan
+    program: Program
+    function: Callable[..., Any]
+    parameters: Mapping[str, nn.Parameter]
+    buffers: Callable[[], dict[str, Tensor]]
+
+
+class CompiledStep(nn.Module):
+    """Σ_n c_n ∇ℓ_n of a model and a loss, compiled at the first call.
+
+    Calling it with a batch (inputs, then the target; keyword arguments go to the model) adds the clipped sum
+    to the ``.grad`` of every trainable parameter, as ``backward()`` would, and returns the losses, norms and
+    clip factors. One compilation serves every number of examples. The model is traced again when the mode of
+    a module, a parameter or the kind of a buffer or input changes; what no tensor shows (a Python number
+    changed on a module) is not noticed: call ``retrace()`` after it.
+    """
+
+    def __init__(
+        self, model: nn.Module, loss_fn: Loss | None, max_grad_norm: float, compiler: Compiler
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss_fn = loss_fn
+        self.max_grad_norm = max_grad_norm
+        self.compilations = 0
+        self._compiler = compiler
+        self._programs: dict[Hashable, Compilation] = {}
+        self._latest: Compilation | None = None
+
+    @property
+    def max_grad_norm(self) -> float:
+        """C, the bound on every example's contribution; may be set at any time.
+
+        Raises:
+            ValueError: for NaN or a negative number.
+        """
+        return self._max_grad_norm
+
+    @max_grad_norm.setter
+    def max_grad_norm(self, value: float) -> None:
+        number = float(value)
+        if math.isnan(number) or number < 0:
+            raise ValueError(f"max_grad_norm is {value}: give a number ≥ 0 (or math.inf for no clipping)")
+        self._max_grad_norm = number
+
+    def forward(self, *args: Any, **kwargs: Any) -> ClippedGradients:
+        """Adds Σ_n c_n ∇ℓ_n to the ``.grad`` of every trainable parameter.
+
+        Raises:
+            CompileError: where no exact clipped gradient can be promised.
+            FloatingPointError: where an example's loss or gradient is not finite; ``.grad`` is left as it was.
+        """
+        batch = batch_of(args, kwargs)
+        compilation = self._compilation(batch, args, kwargs)
+        result, gradients = self._run(compilation, batch)
+        refuse_nonfinite(result)
+        for name, gradient in gradients.items():
+            parameter = compilation.parameters[name]
+            if parameter.grad is None:
+                parameter.grad = gradient
+            else:
+                parameter.grad.add_(gradient)
+        return result
+
+    def prepare(self, *args: Any, **kwargs: Any) -> CompiledStep:
+        """Compiles for a batch of this kind without running it; returns the step."""
+        self._compilation(batch_of(args, kwargs), args, kwargs)
+        return self
+
+    def gradients(self, *args: Any, **kwargs: Any) -> tuple[ClippedGradients, dict[str, Tensor]]:
+        """The same without touching ``.grad``: the result and the clipped sums by parameter name."""
+        batch = batch_of(args, kwargs)
+        return self._run(self._compilation(batch, args, kwargs), batch)
+
+    def _run(self, compilation: Compilation, batch: Batch) -> tuple[ClippedGradients, dict[str, Tensor]]:
+        losses, norms, clip_factors, gradients = compilation.function(
+            compilation.parameters, compilation.buffers(), *batch.tensors, max_grad_norm=self._max_grad_norm
+        )
+        for name in compilation.program.unreached:
+            gradients[name] = torch.zeros_like(compilation.parameters[name])
+        return ClippedGradients(losses, norms, clip_factors), gradients
+
+    def _compilation(self, batch: Batch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compilation:
+        roots = [self.model] + ([self.loss_fn] if isinstance(self.loss_fn, nn.Module) else [])
+        kind = fingerprint_of_batch(batch.leaves, batch.structure)
+        key = (fingerprint_of_modules(roots), kind)
+        found = self._programs.get(key)
+        if found is None:
+            found = self._programs[key] = self._compile(args, kwargs)
+        self._latest = found
+        return found
+
+    def _compile(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compilation:
+        plan, program = self._compiler(self.model, self.loss_fn, args, kwargs)
+        self.compilations += 1
+        constants = plan.derived.axes.traced.constants
+        holder = nn.ModuleDict({"model": self.model})
+        if isinstance(self.loss_fn, nn.Module):
+            holder["loss_fn"] = self.loss_fn
+        named = {n.removeprefix("model."): p for n, p in holder.named_parameters(remove_duplicate=False)}
+
+        def buffers() -> dict[str, Tensor]:
+            if not program.buffers:
+                return {}
+            own = {n.removeprefix("model."): b for n, b in holder.named_buffers(remove_duplicate=False)}
+            return {name: own[name] if name in own else constants[name] for name in program.buffers}
+
+        return Compilation(plan, program, load(program, type(self.model).__name__), named, buffers)
+
+    def retrace(self) -> None:
+        """Forgets every program, so that the next call traces the model again."""
+        self._programs.clear()
+        self._latest = None
+
+    @property
+    def latest(self) -> Compilation:
+        """The program of the last call.
+
+        Raises:
+            CompileError: before the first call.
+        """
+        if self._latest is None:
+            raise CompileError(
+                "the step is not traced yet",
+                remedy="call it once, or give cc.compile(..., example_inputs=(x, target))",
+            )
+        return self._latest
+
+    @property
+    def source(self) -> str:
+        """The generated program of the last call, as text."""
+        return self.latest.program.source
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the last call; ``print(step.plan)`` is a table."""
+        return self.latest.plan
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the generated program; it runs without clipcompiler. Returns the path."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(self.source, encoding="utf-8")
+        return target
+
+    def derivation(self, name: str) -> Derivation:
+        """How the squared norm of one parameter follows from the equation of its op."""
+        choice = self.plan[name]
+        return Derivation(name, choice.terms, choice.order.value, choice.why)
+
+    def verify(self, *args: Any, tolerance: float | None = None, **kwargs: Any) -> float:
+        """Compares norms and clipped sums with one backward pass an example, in float64.
+
+        Returns the largest relative error. ``.grad`` and the random state are left as they were.
+
+        Raises:
+            VerificationError: where the error exceeds ``tolerance`` (by default 1e-9 for float64, 1e-4 for
+                float32, 5e-2 for half precision).
+        """
+        from clipcompiler.verify import verify
+
+        return verify(self, args, kwargs, tolerance)
+
+
+def refuse_nonfinite(result: ClippedGradients) -> None:
+    """Raises where a loss or a norm is infinite or NaN: its contribution could not be bounded."""
+    finite = torch.isfinite(result.norms) & torch.isfinite(result.losses)
+    if not bool(finite.all()):
+        bad = torch.nonzero(~finite).flatten().tolist()
+        shown = ", ".join(map(str, bad[:20])) + (", …" if len(bad) > 20 else "")
+        raise FloatingPointError(
+            f"{len(bad)} of {len(finite)} examples have a loss or gradient that is not finite: {shown}; "
+            ".grad is left as it was. Leave these examples out, or lower the learning rate"
+        )

@@ -1,0 +1,50 @@
+"""Rewrites of a traced graph to fewer kinds of ops, each with one output.
+
+    _native_batch_norm_legit_no_training(x, W, b, μ, σ², …)[0] → batch_norm(x, W, b, μ, σ², training=False, …)
+    native_dropout(x, p, True)[0]                              → dropout(x, p, True)
+    squeeze(x)                                                 → squeeze(x, the dims of extent 1)
+
+The last keeps a batch of one example a batch.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import fx
+
+__all__ = ["to_normal_form"]
+
+aten = torch.ops.aten
+
+
+def to_normal_form(graph: fx.Graph) -> None:
+    """Applies the rewrites in place; the replaced nodes are left without users."""
+    for node in list(graph.nodes):
+        if node.op != "call_function":
+            continue
+        if node.target is aten._native_batch_norm_legit_no_training.default:
+            x, weight, bias, mean, var, momentum, eps = node.args
+            args = (x, weight, bias, mean, var, False, momentum, eps, False)
+            replace_first_output(graph, node, aten.batch_norm.default, args)
+        elif node.target is aten.native_dropout.default:
+            replace_first_output(graph, node, aten.dropout.default, (node.args[0], node.args[1], True))
+        elif node.target is aten.squeeze.default:
+            x = node.args[0]
+            ones = [d for d, size in enumerate(x.meta["val"].shape) if isinstance(size, int) and size == 1]
+            node.target = aten.squeeze.dims
+            node.args = (x, ones)
+
+
+def replace_first_output(graph: fx.Graph, node: fx.Node, target: Any, args: tuple[Any, ...]) -> None:
+    """op(…)[0] → target(*args), where nothing reads the other outputs."""
+    outputs = list(node.users)
+    if not all(u.target is operator.getitem and u.args[1] == 0 for u in outputs):
+        return
+    with graph.inserting_before(node):
+        made = graph.call_function(target, args)
+    made.meta = {**node.meta, "val": node.meta["val"][0]}
+    for user in outputs:
+        user.replace_all_uses_with(made)

@@ -1,0 +1,131 @@
+"""The oracle: one backward pass an example, in float64; and the comparison of a compiled step with it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+if TYPE_CHECKING:
+    from clipcompiler.runtime import CompiledStep
+
+__all__ = ["Oracle", "VerificationError", "oracle", "verify"]
+
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 5e-2}
+
+
+class VerificationError(AssertionError):
+    """A compiled step differs from one backward pass an example."""
+
+
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """What one backward pass an example gives.
+
+    Attributes:
+        losses: ℓ_n, [N].
+        norms: ‖∇ℓ_n‖, [N].
+        clip_factors: min(1, C/‖∇ℓ_n‖), [N].
+        gradients: Σ_n c_n ∇ℓ_n by parameter name.
+    """
+
+    losses: Tensor
+    norms: Tensor
+    clip_factors: Tensor
+    gradients: dict[str, Tensor]
+
+
+def oracle(
+    model: nn.Module,
+    loss_fn: Callable[..., Tensor] | None,
+    args: Sequence[Any],
+    kwargs: dict[str, Any] | None = None,
+    *,
+    max_grad_norm: float = 1.0,
+    dtype: torch.dtype = torch.float64,
+) -> Oracle:
+    """Clipped gradients by a loop over examples, on a copy of the model in ``dtype``.
+
+    Each example is run alone, as a batch of one; a scalar loss of one example is its loss.
+    """
+    model, loss_fn = copied(model, dtype), copied(loss_fn, dtype)
+    batch = pytree.tree_map_only(Tensor, lambda t: cast(t, dtype), (tuple(args), dict(kwargs or {})))
+    size = next(leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)).shape[0]
+    named = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    losses, norms, factors = [], [], []
+    total = {name: torch.zeros_like(p) for name, p in named.items()}
+    for n in range(size):
+        one, options = pytree.tree_map_only(Tensor, lambda t, n=n: t[n : n + 1], batch)
+        loss = model(*one, **options) if loss_fn is None else loss_fn(model(*one[:-1], **options), one[-1])
+        found = torch.autograd.grad(loss.sum(), list(named.values()), allow_unused=True, materialize_grads=True)
+        norm = sum((g.square().sum() for g in found), torch.zeros((), dtype=dtype)).sqrt()
+        factor = torch.clamp(max_grad_norm / norm.clamp(min=torch.finfo(dtype).tiny), max=1.0)
+        for name, g in zip(named, found, strict=True):
+            total[name] += factor * g
+        losses.append(loss.detach().sum())
+        norms.append(norm)
+        factors.append(factor)
+    empty = torch.zeros(0, dtype=dtype)
+    stacked = [torch.stack(v) if v else empty for v in (losses, norms, factors)]
+    return Oracle(*stacked, total)
+
+
+def copied(module: Any, dtype: torch.dtype) -> Any:
+    """A copy of a module in ``dtype``; anything else as it is."""
+    return copy.deepcopy(module).to(dtype) if isinstance(module, nn.Module) else module
+
+
+def cast(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Floating-point tensors in ``dtype``; integers as they are."""
+    return value.detach().to(dtype) if value.is_floating_point() else value
+
+
+def verify(step: CompiledStep, args: Sequence[Any], kwargs: dict[str, Any], tolerance: float | None) -> float:
+    """The largest relative error of norms and clipped sums against the oracle.
+
+    Raises:
+        VerificationError: where it exceeds the tolerance of the model's dtype.
+    """
+    result, gradients = step.gradients(*args, **kwargs)
+    if draws(step):
+        raise VerificationError(
+            "the model draws at random (dropout): a loop over examples draws other numbers than the batch; "
+            "verify the model in eval mode, where the same equations are used"
+        )
+    truth = oracle(step.model, step.loss_fn, args, kwargs, max_grad_norm=step.max_grad_norm)
+    error = max(relative(result.norms, truth.norms), relative_sums(gradients, truth.gradients))
+    dtype = next(iter(gradients.values())).dtype if gradients else torch.float64
+    bound = TOLERANCES.get(dtype, 1e-4) if tolerance is None else tolerance
+    if not error <= bound:
+        raise VerificationError(f"the compiled step differs from the loop by {error:.3g}, more than {bound:.3g}")
+    return error
+
+
+def draws(step: CompiledStep) -> bool:
+    """Whether the traced model draws random numbers."""
+    nodes = step.plan.derived.axes.traced.ops()
+    return any(torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()) for node in nodes)
+
+
+def relative(found: Tensor, truth: Tensor) -> float:
+    """max_n |found − truth| / truth"""
+    if truth.numel() == 0:
+        return 0.0
+    difference = (found.to(truth.dtype) - truth).abs() / truth.abs().clamp(min=torch.finfo(truth.dtype).tiny)
+    return float(torch.where(found.to(truth.dtype) == truth, 0.0, difference).max())
+
+
+def relative_sums(found: dict[str, Tensor], truth: dict[str, Tensor]) -> float:
+    """‖found − truth‖ / ‖truth‖ over all parameters together; infinite where the names differ."""
+    if found.keys() != truth.keys():
+        return float("inf")
+    difference = sum(float((found[k].to(truth[k].dtype) - truth[k]).square().sum()) for k in truth)
+    size = sum(float(truth[k].square().sum()) for k in truth)
+    if difference == 0:
+        return 0.0
+    return float((difference / size) ** 0.5) if size else float("inf")
