@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -60,7 +61,7 @@ def oracle(
     losses, norms, factors = [], [], []
     total = {name: torch.zeros_like(p) for name, p in named.items()}
     for n in range(size):
-        one, options = pytree.tree_map_only(Tensor, lambda t, n=n: t[n : n + 1], batch)
+        one, options = pytree.tree_map_only(Tensor, itemgetter(slice(n, n + 1)), batch)
         loss = model(*one, **options) if loss_fn is None else loss_fn(model(*one[:-1], **options), one[-1])
         found = torch.autograd.grad(loss.sum(), list(named.values()), allow_unused=True, materialize_grads=True)
         norm = sum((g.square().sum() for g in found), torch.zeros((), dtype=dtype)).sqrt()
@@ -72,7 +73,7 @@ def oracle(
         factors.append(factor)
     empty = torch.zeros(0, dtype=dtype)
     stacked = [torch.stack(v) if v else empty for v in (losses, norms, factors)]
-    return Oracle(*stacked, total)
+    return Oracle(stacked[0], stacked[1], stacked[2], total)
 
 
 def copied(module: Any, dtype: torch.dtype) -> Any:

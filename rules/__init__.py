@@ -23,5 +23,17 @@ __all__ = ["default_rules"]
 
 #: Every rule of this package.
 default_rules: RuleSet = RuleSet.of_modules(
-    (affine, convolution, creation, losses, normalisation, pointwise, pooling, random, reduction, shape, softmax)
+    (
+        affine,
+        convolution,
+        creation,
+        losses,
+        normalisation,
+        pointwise,
+        pooling,
+        random,
+        reduction,
+        shape,
+        softmax,
+    )
 )

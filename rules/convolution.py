@@ -62,8 +62,7 @@ def padded_convolution(
     kernel = [int(size) for size in weight.shape[2:]]
     same = [d * (size - 1) // 2 for d, size in zip(each(dilation, rank), kernel, strict=True)]
     front = same if padding == "same" else 0
-    form: Equation = convolution.function(input, weight, bias, stride, front, dilation, groups)
-    return form
+    return convolution.function(input, weight, bias, stride, front, dilation, groups)
 
 
 @op_rule(aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input)

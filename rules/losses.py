@@ -42,9 +42,7 @@ def cross_entropy(
 
 
 @op_rule(aten.nll_loss_nd.default)
-def nll(
-    self: Operand, target: Operand, weight: Any = ABSENT, reduction: int = MEAN, ignore_index: int = -100
-) -> Form:
+def nll(self: Operand, target: Operand, weight: Any = ABSENT, reduction: int = MEAN, ignore_index: int = -100) -> Form:
     """v[n,s] = −w[t] x[n,t,s] at the target t[n,s]"""
     return cross_entropy.function(self, target, weight, reduction)  # type: ignore[no-any-return]
 
@@ -82,9 +80,7 @@ def kl_div(self: Operand, target: Operand, reduction: int = MEAN, *, log_target:
 
 
 @op_rule(aten.poisson_nll_loss.default)
-def poisson_nll(
-    input: Operand, target: Operand, log_input: bool, full: bool, eps: float, reduction: int
-) -> Form:
+def poisson_nll(input: Operand, target: Operand, log_input: bool, full: bool, eps: float, reduction: int) -> Form:
     """v[s] = exp x[s] − t[s] x[s], or x[s] − t[s] log(x[s] + ε)"""
     return elementwise(reduction, input, target)
 

@@ -1,4 +1,4 @@
-"""Element-by-element ops. Those linear or rational in an operand state their formula; the tag covers the rest."""
+"""Element-by-element ops. Those linear or rational in an operand state a formula; the tag covers the rest."""
 
 from typing import Any
 

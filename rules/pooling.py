@@ -1,4 +1,4 @@
-"""Pooling, padding and interpolation: each reads neighbours in the last dims of one channel of one example."""
+"""Pooling, padding, interpolation: each reads neighbours in the last dims of one channel of one example."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -156,7 +156,10 @@ def repeat(self: Operand, repeats: Sequence[Any]) -> Form:
     """y[r, s] = x[s], each dim of y the product of a repetition r and a dim of x"""
     lead = len(repeats) - self.ndim
     form = expands(self, [1] * lead + list(self.shape))
-    rows = [e if r == 1 else sympy.Tuple(sympy.Symbol(f"r{d}"), e) for d, (r, e) in enumerate(zip(repeats, form.index, strict=True))]
+    rows = [
+        e if r == 1 else sympy.Tuple(sympy.Symbol(f"r{d}"), e)
+        for d, (r, e) in enumerate(zip(repeats, form.index, strict=True))
+    ]
     extents = tuple((sympy.Symbol(f"r{d}"), r) for d, r in enumerate(repeats) if r != 1)
     return type(form)(tuple(rows), form.value, extents, (), True)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any
 
 import sympy
@@ -165,13 +165,11 @@ class Square:
         return Pair(left, right, leaves, (left.letters | right.letters) & outside)
 
     def _trees(self, all_leaves: frozenset[int]) -> tuple[Tree, ...]:
-        @lru_cache(maxsize=None)
+        @cache
         def trees(inside: frozenset[int]) -> tuple[Tree, ...]:
             if len(inside) == 1:
                 return (self.leaves[min(inside)],)
-            return tuple(
-                self._join(a, b) for part in parts(inside) for a in trees(part) for b in trees(inside - part)
-            )
+            return tuple(self._join(a, b) for part in parts(inside) for a in trees(part) for b in trees(inside - part))
 
         return trees(all_leaves)
 

@@ -45,7 +45,10 @@ def call(traced: TracedLoss, node: fx.Node, rule: OpRule) -> Call:
 def operands_of(traced: TracedLoss, node: fx.Node) -> Mapping[str, fx.Node]:
     """The tensor arguments of a node, by name."""
     reader = ArgumentReader(traced, node)
-    for value, name in [*zip(node.args, reader.names, strict=False), *((v, k) for k, v in node.kwargs.items())]:
+    for value, name in [
+        *zip(node.args, reader.names, strict=False),
+        *((v, k) for k, v in node.kwargs.items()),
+    ]:
         reader.read(value, name)
     return reader.operands
 

@@ -119,10 +119,9 @@ def append(analysis: Analysis, op: Any, args: tuple[Any, ...]) -> fx.Node:
     values = fx.map_arg(args, lambda node: node.meta["val"])
     like = next(node for node in fx.map_arg(args, lambda node: node) if isinstance(node, fx.Node))
     with graph.inserting_before(graph.output_node()):
-        made = graph.call_function(op, args)
+        made: fx.Node = graph.call_function(op, args)
     made.meta = {k: v for k, v in like.meta.items() if k in ("stack_trace", "nn_module_stack")}
     with batch(analysis.traced).meta["val"].fake_mode:
         made.meta["val"] = op(*values)
     analysis.visit(made)
     return made
-

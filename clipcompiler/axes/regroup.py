@@ -60,5 +60,3 @@ def split_examples(size: Any) -> tuple[int | None, bool]:
     if rest.is_Integer:
         return int(rest), True
     return None, False
-
-

@@ -139,7 +139,7 @@ class Opener:
         made.meta = {k: v for k, v in node.meta.items() if k != "val"}
         values = fx.map_arg((made.args, made.kwargs), lambda n: n.meta["val"])
         with node.meta["val"].fake_mode, without_mistaken_reference():
-            made.meta["val"] = made.target(*values[0], **values[1])  # type: ignore[operator, index]
+            made.meta["val"] = made.target(*values[0], **values[1])  # type: ignore[operator]
         return made
 
     def refuse_weighted_mean(self, node: fx.Node, name: str, unreduced: fx.Node) -> None:
@@ -167,5 +167,3 @@ class Opener:
             origin=self.traced.origin(node),
             remedy=WRITE_LOSSES,
         )
-
-

@@ -68,14 +68,15 @@ def function_name(target: Any) -> str:
 
 def sliced(node: fx.Node, text: Callable[[Any], str]) -> str:
     """``x[:, 2:5]``, and ``x`` itself where nothing is cut."""
-    source, dim, start, end, step = (list(node.args) + [0, None, None, 1][len(node.args) - 1 :])[:5]
+    given: list[Any] = list(node.args)
+    source, dim, start, end, step = (given + [0, None, None, 1][len(given) - 1 :])[:5]
     rank = node.meta["val"].dim()
     first = "" if start in (None, 0) else text(start)
-    last = "" if end is None or isinstance(end, int) and end >= END else text(end)
+    last = "" if end is None or (isinstance(end, int) and end >= END) else text(end)
     if not first and not last and step == 1:
         return text(source)
     pace = "" if step == 1 else f":{step}"
-    return f"{text(source)}[{':, ' * (int(dim) % rank)}{first}:{last}{pace}]"  # type: ignore[call-overload]
+    return f"{text(source)}[{':, ' * (int(dim) % rank)}{first}:{last}{pace}]"
 
 
 def literal(value: Any, inner: Callable[[Any], str] | None = None) -> str:

@@ -80,7 +80,9 @@ def write_op(
     for tap in [t for t in taps if isinstance(t, OperandTap) and t.node is node]:
         source = derived.axes.calls[node].operands[tap.operand]
         sizes = ", ".join(map(str, traced.shape(node)))
-        operands[source] = body.bind(operand_name(values[source], names[node]), f"{values[source]}.expand({sizes}).requires_grad_()")
+        operands[source] = body.bind(
+            operand_name(values[source], names[node]), f"{values[source]}.expand({sizes}).requires_grad_()"
+        )
     text = call_text(traced, node, operands)
     if text.isidentifier():
         values[node] = text
@@ -118,4 +120,3 @@ def write_cotangents(body: Body, derived: Derived, values: Mapping[fx.Node, str]
     body.line("    materialize_grads=True,")
     body.line(")")
     return cotangents
-

@@ -119,7 +119,7 @@ def einsum(a: Laid, b: Laid, output: Sequence[Letter]) -> Laid:
 def signs_of(letters: Iterable[Letter]) -> dict[Letter, str]:
     """One character for each letter: its own where it is one and free."""
     signs: dict[Letter, str] = {}
-    spare = [c for c in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    spare = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
     for letter in dict.fromkeys(letters):
         own = letter.name if letter.name in spare else None
         signs[letter] = own or next(c for c in spare if c not in {x.name for x in letters})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = ["wrapped"]
 
 WIDTH = 100
@@ -29,7 +31,7 @@ def wrapped(line: str, width: int = WIDTH) -> list[str]:
 def outermost(line: str) -> tuple[int, int]:
     """The longest bracket at the top level of a line: where it opens and closes."""
     found, depth, start = [], 0, -1
-    for k, c in enumerate(line):
+    for k, c in enumerate(masked(line)):
         if c in "([{":
             start = k if depth == 0 else start
             depth += 1
@@ -46,9 +48,14 @@ def outermost(line: str) -> tuple[int, int]:
 def split_at(text: str, sign: str) -> list[str]:
     """The parts between the signs that no bracket encloses."""
     parts, depth, start = [], 0, 0
-    for k, c in enumerate(text):
+    for k, c in enumerate(masked(text)):
         depth += (c in "([{") - (c in ")]}")
         if c == sign and depth == 0:
             parts.append(text[start:k].strip())
             start = k + 1
     return [p for p in [*parts, text[start:].strip()] if p]
+
+
+def masked(text: str) -> str:
+    """The text with what stands in quotes blotted out."""
+    return re.sub(r"\"[^\"]*\"|'[^']*'", lambda match: "_" * len(match.group()), text)

@@ -127,7 +127,10 @@ class TorchPrinter(PythonCodePrinter):  # type: ignore[misc]
     """sympy → torch, for expressions of tensors."""
 
     def _print_Pow(self, expr: Any, rational: bool = False) -> str:
-        base, exponent = self._print(expr.base), self._print(sympy.Float(expr.exp) if expr.exp.is_Rational else expr.exp)
+        base, exponent = (
+            self._print(expr.base),
+            self._print(sympy.Float(expr.exp) if expr.exp.is_Rational else expr.exp),
+        )
         return f"{atom(base)} ** {exponent if not expr.exp.is_Integer else int(expr.exp)}"
 
     def _print_Max(self, expr: Any) -> str:

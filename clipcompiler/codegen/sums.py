@@ -74,8 +74,7 @@ class Sums:
         if convolution is not None:
             scaled = self.scaled_cotangent(cotangent)
             image, filter = (
-                scaled if f is cotangent else self.operands.variable(f)
-                for f in (convolution.image, convolution.filter)
+                scaled if f is cotangent else self.operands.variable(f) for f in (convolution.image, convolution.filter)
             )
             total = convolution.total(image, filter, self.operands.shape(convolution.image)[2:])
         else:
@@ -126,7 +125,10 @@ class Sums:
         reference = factor.tensor.reference
         assert isinstance(reference, Cotangent)
         other = Operands(
-            self.operands.axes, self.body, self.operands.values, {**self.operands.cotangents, reference.tap: name}
+            self.operands.axes,
+            self.body,
+            self.operands.values,
+            {**self.operands.cotangents, reference.tap: name},
         )
         return other.laid(factor)
 

@@ -73,9 +73,7 @@ class Letters:
     """What is known of the letters of an equation: the axes that each runs over."""
 
     def __init__(self, extents: dict[sympy.Symbol, Any], origin: Origin) -> None:
-        self.dims: dict[sympy.Symbol, Dim] = {
-            s: (Axis(size, examples=size == N),) for s, size in extents.items()
-        }
+        self.dims: dict[sympy.Symbol, Dim] = {s: (Axis(size, examples=size == N),) for s, size in extents.items()}
         self.origin = origin
 
     def learn(self, index: tuple[Any, ...], layout: Layout) -> None:

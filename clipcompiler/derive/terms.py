@@ -48,9 +48,7 @@ def single(axes: Axes, node: fx.Node) -> bool:
     return not isinstance(axes.layouts[node], list)
 
 
-def of_equation(
-    axes: Axes, use: Use, call: Call, form: Equation, layouts: dict[str, Layout]
-) -> tuple[Term, ...]:
+def of_equation(axes: Axes, use: Use, call: Call, form: Equation, layouts: dict[str, Layout]) -> tuple[Term, ...]:
     """g = Σ ȳ ∂y/∂W by the equation of the op."""
     origin = axes.traced.origin(use.node)
     tap = OutputTap(use.node)

@@ -35,9 +35,7 @@ def indices(names: str) -> tuple[sympy.Symbol | Star, ...]:
     for the leading dim; it may be absent from operands of too few dims. Which letter carries the examples
     is not said here: the axis analysis finds it.
     """
-    return tuple(
-        Star(name[1:]) if name.startswith("*") else sympy.Symbol(name, integer=True) for name in names.split()
-    )
+    return tuple(Star(name[1:]) if name.startswith("*") else sympy.Symbol(name, integer=True) for name in names.split())
 
 
 def index_family(name: str, count: int) -> tuple[sympy.Symbol, ...]:

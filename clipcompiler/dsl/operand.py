@@ -13,7 +13,7 @@ from clipcompiler.dsl.indices import Entry, Star
 __all__ = ["ABSENT", "Absent", "Auxiliary", "Operand", "Output", "auxiliary", "out"]
 
 #: An extent: a number, or an expression in the symbol N of the batch size.
-Extent = int | sympy.Expr
+Extent = Any
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,13 +40,14 @@ class OpRule:
         return (self.function.__doc__ or self.name).strip().splitlines()[0]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Form:
+        """The form of the op for these arguments."""
         return self.function(*args, **kwargs)
 
     def overloads(self) -> Iterator[Op]:
         """Every overload (or tag) the rule speaks of."""
         for op in self.ops:
             if isinstance(op, torch._ops.OpOverloadPacket):
-                yield from (getattr(op, name) for name in op.overloads())
+                yield from (getattr(op, str(name)) for name in op.overloads())  # type: ignore[no-untyped-call]
             else:
                 yield op
 

@@ -94,5 +94,3 @@ def flops_of(way: Choice, term: Term) -> str:
     expression = symbolic(term.square, way.trees[0])
     extents = {sympy.Symbol(x.name.upper(), positive=True): x.extent for x in term.network.letters}
     return f"{str(expression).replace('**', '^').replace('*', '·')} = {int(expression.subs(extents)):,}"
-
-

@@ -14,7 +14,12 @@ __all__ = ["load"]
 def load(program: Program, name: str) -> Callable[..., Any]:
     """Executes the source and returns its ``clipped_gradients``; tracebacks show the generated lines."""
     filename = f"<clipcompiler: {name}>"
-    linecache.cache[filename] = (len(program.source), None, program.source.splitlines(keepends=True), filename)
+    linecache.cache[filename] = (
+        len(program.source),
+        None,
+        program.source.splitlines(keepends=True),
+        filename,
+    )
     scope: dict[str, Any] = {"__name__": "clipped_step"}
     exec(compile(program.source, filename, "exec"), scope)
     function: Callable[..., Any] = scope["clipped_gradients"]

@@ -56,9 +56,7 @@ class CompiledStep(nn.Module):
     changed on a module) is not noticed: call ``retrace()`` after it.
     """
 
-    def __init__(
-        self, model: nn.Module, loss_fn: Loss | None, max_grad_norm: float, compiler: Compiler
-    ) -> None:
+    def __init__(self, model: nn.Module, loss_fn: Loss | None, max_grad_norm: float, compiler: Compiler) -> None:
         super().__init__()
         self.model = model
         self.loss_fn = loss_fn

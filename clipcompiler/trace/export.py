@@ -68,7 +68,8 @@ def exported(module: ModelWithLoss, batch: Any) -> ExportedProgram:
         warnings.simplefilter("ignore")
         program = export(module, batch, dynamic_shapes=dims, strict=False)
         with without_mistaken_reference():
-            return program.run_decompositions({})
+            functional: ExportedProgram = program.run_decompositions({})
+    return functional
 
 
 @contextmanager
@@ -78,7 +79,7 @@ def without_mistaken_reference() -> Iterator[None]:
     The op's is ``reduction``, the reference's ``size_average``: shapes come out as of a mean.
     """
     ops = (aten.nll_loss.default, aten.nll_loss.out)
-    hidden = {op: decomposition_table.pop(op) for op in ops if op in decomposition_table}
+    hidden: dict[Any, Any] = {op: decomposition_table.pop(op) for op in ops if op in decomposition_table}
     try:
         yield
     finally:
@@ -98,14 +99,21 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
             f"the model changes its input {changed} in place",
             remedy="work on a copy: x = x.clone(), or use the op without the underscore",
         )
-    values = dict(zip((s.arg.name for s in signature.output_specs), outputs, strict=True))  # type: ignore[arg-type]
+    values = dict(zip((s.arg.name for s in signature.output_specs), outputs, strict=True))
     loss = values[signature.user_outputs[0]]
     graph.output((copies[loss],))
     to_normal_form(graph)
     parameters, buffers, inputs = placeholders(program, module, graph, names)
     updates = {b: copies[values[name]] for name, b in signature.buffers_to_mutate.items()}
     traced = TracedLoss(
-        graph, type(module.model).__name__, parameters, buffers, inputs, updates, batch_symbol(graph, inputs), program.constants
+        graph,
+        type(module.model).__name__,
+        parameters,
+        buffers,
+        inputs,
+        updates,
+        batch_symbol(graph, inputs),
+        program.constants,
     )
     reach(graph, [*updates.values()])
     return traced

@@ -63,7 +63,8 @@ class TracedLoss:
     @property
     def loss(self) -> fx.Node:
         """The node whose value is the loss."""
-        (returned,) = self.graph.output_node().args[0]  # type: ignore[misc]
+        outputs = self.graph.output_node().args[0]
+        returned = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
         if not isinstance(returned, fx.Node):
             raise CompileError("the loss is a constant: no parameter and no input reaches it")
         return returned

@@ -24,8 +24,10 @@ class ModelWithLoss(nn.Module):
     def forward(self, batch: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
         """The loss of a batch, the target last."""
         if self.loss_fn is None:
-            return self.model(*batch, **options)  # type: ignore[no-any-return]
-        return self.loss_fn(self.model(*batch[:-1], **options), batch[-1])
+            losses: Tensor = self.model(*batch, **options)
+        else:
+            losses = self.loss_fn(self.model(*batch[:-1], **options), batch[-1])
+        return losses
 
 
 def gaussian_nll(

@@ -15,9 +15,7 @@ def ordinary(model: nn.Module, loss_fn: LossFunction, x: Tensor, y: Tensor) -> N
     loss_fn(model(x), y).mean().backward()
 
 
-def one_pass_an_example(
-    model: nn.Module, loss_fn: LossFunction, x: Tensor, y: Tensor, *, max_grad_norm: float
-) -> None:
+def one_pass_an_example(model: nn.Module, loss_fn: LossFunction, x: Tensor, y: Tensor, *, max_grad_norm: float) -> None:
     """p.grad += Σ_n min(1, C / ‖∇ℓ_n‖) ∇ℓ_n by N forward and backward passes: "nxBP" in the paper."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     for p in parameters:

@@ -35,9 +35,7 @@ def scaled(features: int, width: float) -> int:
 class MLP(nn.Module):
     """[N, channels, size, size] → [N, classes]: 784-128-256-10 with sigmoids between, for 28x28 images."""
 
-    def __init__(
-        self, *, width: float = 1.0, channels: int = 1, image_size: int = 28, classes: int = 10
-    ) -> None:
+    def __init__(self, *, width: float = 1.0, channels: int = 1, image_size: int = 28, classes: int = 10) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels * image_size**2, scaled(128, width))
         self.fc2 = nn.Linear(self.fc1.out_features, scaled(256, width))
@@ -56,9 +54,7 @@ class CNN(nn.Module):
     A ReLU and a 2x2 max pool follow each convolution.
     """
 
-    def __init__(
-        self, *, width: float = 1.0, channels: int = 1, image_size: int = 28, classes: int = 10
-    ) -> None:
+    def __init__(self, *, width: float = 1.0, channels: int = 1, image_size: int = 28, classes: int = 10) -> None:
         super().__init__()
         size = ((image_size - 4) // 2 - 4) // 2  # a 5x5 convolution takes 4 pixels off, a pool halves
         if size < 1:
@@ -84,9 +80,7 @@ class VGG11(nn.Module):
     images are 32x32 or larger; what is left of them after five pools, (size / 32)² places, enters the head.
     """
 
-    def __init__(
-        self, *, width: float = 1.0, channels: int = 3, image_size: int = 32, classes: int = 10
-    ) -> None:
+    def __init__(self, *, width: float = 1.0, channels: int = 3, image_size: int = 32, classes: int = 10) -> None:
         super().__init__()
         if image_size < 32:
             raise ValueError(f"VGG11 needs images of at least 32x32, not {image_size}x{image_size}")
@@ -170,9 +164,7 @@ class ResNet18(nn.Module):
 
     @staticmethod
     def _stage(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(
-            BasicBlock(in_channels, out_channels, stride), BasicBlock(out_channels, out_channels, 1)
-        )
+        return nn.Sequential(BasicBlock(in_channels, out_channels, stride), BasicBlock(out_channels, out_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify the images."""
@@ -181,9 +173,7 @@ class ResNet18(nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
-def build(
-    name: str, *, width: float = 1.0, channels: int = 1, image_size: int = 28, classes: int = 10
-) -> nn.Module:
+def build(name: str, *, width: float = 1.0, channels: int = 1, image_size: int = 28, classes: int = 10) -> nn.Module:
     """The model called `name`, one of MODELS, with every hidden layer `width` times the paper's."""
     if name == "mlp":
         return MLP(width=width, channels=channels, image_size=image_size, classes=classes)

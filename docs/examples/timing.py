@@ -44,9 +44,7 @@ def interleave(
             less warm-up and fewer turns, spread over the others', but at least 3 of the `repeats`.
         synchronize: waits for the device before a clock is read, as `torch.cuda.synchronize` does.
     """
-    turns = {
-        name: _turns(function, repeats, warmup, limit_s, synchronize) for name, function in functions.items()
-    }
+    turns = {name: _turns(function, repeats, warmup, limit_s, synchronize) for name, function in functions.items()}
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for turn in range(repeats):
         for name, function in functions.items():
