@@ -2,18 +2,39 @@
 
 from typing import Any
 
+import sympy
+
 from clipcompiler.dsl import Form, Operand, aten, created, op_rule, pointwise
 
 
 @op_rule(
-    aten.zeros.default, aten.ones.default, aten.full.default, aten.empty.memory_format, aten.arange.default,
-    aten.arange.start, aten.arange.start_step, aten.linspace.default, aten.scalar_tensor.default, aten.eye.default,
-    aten.eye.m, aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.new_empty.default,
-    aten.tril_indices.default, aten.triu_indices.default, aten.rand.default, aten.randn.default,
+    aten.zeros.default, aten.ones.default, aten.empty.memory_format, aten.rand.default, aten.randn.default,
+    aten.new_zeros.default, aten.new_ones.default, aten.new_empty.default,
 )  # fmt: skip
 def create(*arguments: Any, **options: Any) -> Form:
-    """y[s] = a number that depends on s alone (or, for rand and randn, an independent draw)"""
+    """y[s] = one number for every place (or an independent draw for each)"""
     return created()
+
+
+@op_rule(aten.full.default)
+def full(size: Any, fill_value: Any, **options: Any) -> Form:
+    """y[s] = v"""
+    return created(sizes=not isinstance(fill_value, sympy.Expr))
+
+
+@op_rule(aten.new_full.default)
+def new_full(self: Operand, size: Any, fill_value: Any, **options: Any) -> Form:
+    """y[s] = v"""
+    return created(sizes=not isinstance(fill_value, sympy.Expr))
+
+
+@op_rule(
+    aten.arange.default, aten.arange.start, aten.arange.start_step, aten.linspace.default,
+    aten.scalar_tensor.default, aten.eye.default, aten.eye.m, aten.tril_indices.default, aten.triu_indices.default,
+)  # fmt: skip
+def places(*arguments: Any, **options: Any) -> Form:
+    """y[s] = a number that depends on the place s, or on the sizes"""
+    return created(sizes=False)
 
 
 @op_rule(

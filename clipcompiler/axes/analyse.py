@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from clipcompiler.axes.call import Call, call, operands_of
 from clipcompiler.axes.layout import EXAMPLES, Layout, carrying_dims, plain, show, size_of
-from clipcompiler.axes.transfer import has_batch, transfer
+from clipcompiler.axes.transfer import batch_size_in_value, has_batch, transfer
 from clipcompiler.dsl import Auxiliary, Equation, RuleSet
 from clipcompiler.errors import CompileError, ExamplesMixed, NoRule, UntraceableModel
 from clipcompiler.origin import Origin
@@ -111,11 +111,13 @@ class Analysis:
         value = node.meta.get("val")
         if not isinstance(value, (Tensor, list, tuple)):
             return
-        operands = operands_of(self.traced, node)
+        operands, sized = operands_of(self.traced, node)
         alone = not any(carrying_dims(self.operand(o)) for o in operands.values())
         self.trainable[node] = frozenset().union(*(self.trainable.get(o, frozenset()) for o in operands.values()))
         shapes = self.shapes(node)
         if alone and not any(has_batch(size) for shape in shapes for size in shape):
+            if sized:
+                raise batch_size_in_value(self.traced.origin(node))
             layouts: list[Layout | None] = [plain(shape) for shape in shapes]
         else:
             layouts = self.transferred(node, shapes)

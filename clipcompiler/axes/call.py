@@ -42,15 +42,15 @@ def call(traced: TracedLoss, node: fx.Node, rule: OpRule) -> Call:
     return Call(node, rule, rule(*args, **kwargs), reader.operands, reader.sized)
 
 
-def operands_of(traced: TracedLoss, node: fx.Node) -> Mapping[str, fx.Node]:
-    """The tensor arguments of a node, by name."""
+def operands_of(traced: TracedLoss, node: fx.Node) -> tuple[Mapping[str, fx.Node], bool]:
+    """The tensor arguments of a node by name, and whether a plain argument contains the batch size."""
     reader = ArgumentReader(traced, node)
     for value, name in [
         *zip(node.args, reader.names, strict=False),
         *((v, k) for k, v in node.kwargs.items()),
     ]:
         reader.read(value, name)
-    return reader.operands
+    return reader.operands, reader.sized
 
 
 class ArgumentReader:

@@ -14,7 +14,7 @@ from clipcompiler.errors import CompileError, ExamplesMixed
 from clipcompiler.origin import Origin
 from clipcompiler.trace.traced import N
 
-__all__ = ["transfer"]
+__all__ = ["batch_size_in_value", "transfer"]
 
 
 def transfer(call: Call, layouts: Mapping[str, Layout], shape: tuple[Any, ...], origin: Origin) -> Layout | None:
@@ -28,6 +28,8 @@ def transfer(call: Call, layouts: Mapping[str, Layout], shape: tuple[Any, ...], 
     """
     form = call.form
     if isinstance(form, Created):
+        if call.sized and not form.sizes:
+            raise batch_size_in_value(origin)
         return grown(plain(()), shape, origin, sizes=True)
     if isinstance(form, Regrouped):
         regrouped = regroup(layouts[form.operand], shape)
@@ -36,17 +38,22 @@ def transfer(call: Call, layouts: Mapping[str, Layout], shape: tuple[Any, ...], 
         return regrouped
     aligned = form.alignment() if isinstance(form, Equation) else form
     if call.sized and not aligned.sizes:
-        raise ExamplesMixed(
-            f"{origin.op} computes with the batch size {N}, which is no example's own",
-            origin=origin,
-            remedy="leave the batch size out of the forward; average a loss over the batch at its very end",
-        )
+        raise batch_size_in_value(origin)
     if len(aligned.dims) != len(shape):
         return None
     read = {n: v for n, v in layouts.items() if not isinstance(form, Equation) or form.reads(n)}
     refuse_mixing(aligned, read, origin)
     met = tuple(meet(row, read, size, origin) for row, size in zip(aligned.dims, shape, strict=True))
     return grown(met, shape, origin, sizes=aligned.sizes)
+
+
+def batch_size_in_value(origin: Origin) -> ExamplesMixed:
+    """The refusal of the batch size, or an example's place in the batch, as a number to compute with."""
+    return ExamplesMixed(
+        f"{origin.op} computes with the batch size {N} (or the places in the batch), which is no example's own",
+        origin=origin,
+        remedy="leave the batch size out of the forward; average a loss over the batch at its very end",
+    )
 
 
 def refuse_mixing(aligned: Aligned, layouts: Mapping[str, Layout], origin: Origin) -> None:

@@ -25,8 +25,13 @@ FUNCTIONAL = {"linear": "linear", "pad": "pad", "avg_pool2d": "avg_pool2d", "avg
 END = 2**31
 
 
-def call_text(traced: TracedLoss, node: fx.Node, names: Mapping[fx.Node, str]) -> str:
-    """The call of an op as a reader of torch would write it, or by its full name in ``torch.ops.aten``."""
+def call_text(
+    traced: TracedLoss, node: fx.Node, names: Mapping[fx.Node, str], replaced: Mapping[str, str] | None = None
+) -> str:
+    """The call of an op as a reader of torch would write it, or by its full name in ``torch.ops.aten``.
+
+    ``replaced`` gives other variables for some arguments, by their names in the schema.
+    """
 
     def text(value: Any) -> str:
         if isinstance(value, fx.Node):
@@ -50,7 +55,10 @@ def call_text(traced: TracedLoss, node: fx.Node, names: Mapping[fx.Node, str]) -
         return f"{text(node.args[0])}.squeeze({dims})"
     if target is aten.cross_entropy_loss.default and len(node.args) == 4 and node.args[2:] == (None, 0):
         return f'F.cross_entropy({text(node.args[0])}, {text(node.args[1])}, reduction="none")'
-    arguments = [text(a) for a in node.args] + [f"{k}={text(v)}" for k, v in node.kwargs.items()]
+    other = replaced or {}
+    schema = [a.name for a in target._schema.arguments]  # type: ignore[union-attr]
+    arguments = [other.get(name) or text(a) for name, a in zip(schema, node.args, strict=False)]
+    arguments += [f"{k}={other.get(k) or text(v)}" for k, v in node.kwargs.items()]
     return f"{function_name(target)}({', '.join(arguments)})"
 
 

@@ -1,7 +1,7 @@
 """g[n,o,c,k] = Σ_u ȳ[n,o,u] x[n, c, stride·u + dilation·k − padding] → one convolution's weight gradient.
 
-With the examples folded into the groups it gives every g[n]; with them in the batch, and ȳ scaled, it gives
-the clipped sum. A transposed convolution is the same with ȳ and x exchanged.
+With the cotangent scaled by the clip factors it is the clipped sum; every g[n] comes from the same windows, an
+example at a time. A transposed convolution is the same with ȳ and x exchanged.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sympy
 
 from clipcompiler.algebra import Affine, Factor, Letter, Network
 from clipcompiler.codegen.calls import literal
+from clipcompiler.codegen.helpers import CONVOLUTION_GRADIENTS
 from clipcompiler.codegen.laid import Laid, atom
 from clipcompiler.derive.bind import EXAMPLE
 
@@ -50,14 +51,27 @@ class WeightGradient:
         return tuple(e.terms[1][1] for e in self.places)
 
     def each(self, image: str, filter: str, sizes: tuple[Any, ...]) -> Laid:
-        """Every g[n]: the examples are groups."""
-        count = sympy.prod([x.extent for x in self.groups])
-        folded_image = self.fold(image, len(self.image.index) - 2)
-        folded_filter = self.fold(filter, len(self.filter.index) - 2)
-        shape = (sympy.Symbol("N") * count * product(self.rows), product(self.columns), *extents(self.kernel))
-        text = self.call(folded_image, folded_filter, shape, f"N * {count}" if count != 1 else "N", sizes)
+        """Every g[n]. Frames and the like are one more place, of which the kernel has one."""
+        pads, stride, dilation = self.pads(sizes), self.steps(0), self.steps(1)
+        kernel = tuple(x.extent for x in self.kernel)
+        if self.positions:
+            image, filter = self.apart(image), self.apart(filter)
+            pads, stride, dilation, kernel = ((0, 0), *pads), (1, *stride), (1, *dilation), (1, *kernel)
+        text = (
+            f"{CONVOLUTION_GRADIENTS}({image}, {filter}, {kernel}, "
+            f"stride={stride}, padding={pads}, dilation={dilation}, groups={product(self.groups)})"
+        )
         letters = (EXAMPLE, *self.groups, *self.rows, *self.columns, *self.kernel)
-        return Laid(f"{text}.reshape({', '.join(map(literal, extents(letters)))})", letters)
+        if self.groups or self.positions or len(self.rows) != 1 or len(self.columns) != 1:
+            text = f"{text}.reshape({', '.join(map(literal, extents(letters)))})"
+        return Laid(text, letters)
+
+    def apart(self, name: str) -> str:
+        """[t·n, c, u] → [n, c, t, u]"""
+        index = self.image.index[0]
+        assert isinstance(index, tuple)
+        split = f"{atom(name)}.unflatten(0, ({', '.join(map(literal, extents(index)))}))"
+        return f"{split}.movedim({index.index(EXAMPLE)}, 0).flatten(1, {len(index) - 1}).transpose(1, 2)"
 
     def total(self, image: str, filter: str, sizes: tuple[Any, ...]) -> Laid:
         """Σ_n over the first dim."""
@@ -66,43 +80,41 @@ class WeightGradient:
         text = self.call(image, filter, shape, str(count), sizes)
         return Laid(text, (*self.groups, *self.rows, *self.columns, *self.kernel))
 
-    def fold(self, name: str, spatial: int) -> str:
-        """[n·t, c, u] → [t, n·c, u]."""
-        index = self.image.index[0]
-        assert isinstance(index, tuple)
-        if not self.positions:
-            return f"{atom(name)}.flatten(0, 1)[None]"
-        place = index.index(EXAMPLE)
-        split = f"{atom(name)}.unflatten(0, ({', '.join(map(str, extents(index)))}))"
-        return f"{split}.movedim({place}, {len(index) - 1}).flatten(0, {len(index) - 2}).flatten(1, 2)"
-
     def call(self, image: str, filter: str, shape: tuple[Any, ...], groups: str, sizes: tuple[Any, ...]) -> str:
         """``weight_gradient.conv2d_weight(image, shape, filter, stride, padding, dilation, groups)``."""
         padding, image = self.padding(image, sizes)
-        stride = tuple(e.terms[0][0] for e in self.places)
-        dilation = tuple(e.terms[1][0] for e in self.places)
         weight = ", ".join(map(literal, shape))
-        name = f"weight_gradient.conv{len(stride)}d_weight"
+        name = f"weight_gradient.conv{len(self.places)}d_weight"
         return (
-            f"{name}({image}, ({weight}), {filter}, "
-            f"stride={stride}, padding={padding}, dilation={dilation}, groups={groups})"
+            f"{name}({image}, ({weight}), {filter}, stride={self.steps(0)}, "
+            f"padding={padding}, dilation={self.steps(1)}, groups={groups})"
         )
 
-    def padding(self, image: str, sizes: tuple[Any, ...]) -> tuple[tuple[int, ...], str]:
-        """The padding for the convolution; where front and back differ, the image is padded (or cut) before."""
-        fronts = tuple(-e.offset for e in self.places)
-        backs: list[int] = []
-        exact = True
+    def steps(self, term: int) -> tuple[int, ...]:
+        """The strides (term 0) or the dilations (term 1) of the places."""
+        return tuple(e.terms[term][0] for e in self.places)
+
+    def pads(self, sizes: tuple[Any, ...]) -> tuple[tuple[int, int], ...]:
+        """Zeros in front of and behind each place, so that every window lies inside; negative where it is cut."""
+        found = []
         for e, size in zip(self.places, sizes, strict=True):
             (stride, u), (dilation, k) = e.terms
             reach = (u.extent - 1) * stride + (k.extent - 1) * dilation + 1
-            backs.append(reach - size + e.offset)
-            span = (k.extent - 1) * dilation + 1
-            exact &= -e.offset >= 0 and (size - 2 * e.offset - span) // stride + 1 == u.extent
-        if exact:
-            return fronts, image
-        flat = [v for pair in reversed(list(zip(fronts, backs, strict=True))) for v in pair]
-        return (0,) * len(fronts), f"F.pad({image}, {tuple(flat)})"
+            found.append((-e.offset, int(reach - size + e.offset)))
+        return tuple(found)
+
+    def padding(self, image: str, sizes: tuple[Any, ...]) -> tuple[tuple[int, ...], str]:
+        """The padding for torch's convolution; where front and back differ, the image is padded (or cut) before."""
+        pads = self.pads(sizes)
+        if all(front >= 0 and self.fits(e, size) for e, size, (front, _) in zip(self.places, sizes, pads, strict=True)):
+            return tuple(front for front, _ in pads), image
+        flat = tuple(amount for pair in reversed(pads) for amount in pair)
+        return (0,) * len(pads), f"F.pad({image}, {flat})"
+
+    def fits(self, e: Affine, size: int) -> bool:
+        """Whether a convolution padded alike on both sides has as many places as the letter u."""
+        (stride, u), (dilation, k) = e.terms
+        return (size - 2 * e.offset - (k.extent - 1) * dilation - 1) // stride + 1 == int(u.extent)
 
 
 def recognise(network: Network) -> WeightGradient | None:

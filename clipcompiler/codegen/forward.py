@@ -55,15 +55,18 @@ def write_functions(
     return inner
 
 
-def write_forward(body: Body, derived: Derived, values: dict[fx.Node, str], names: Mapping[fx.Node, str]) -> None:
-    """Every op in order; the output of an op that uses a parameter is marked as a tap."""
+def write_forward(
+    body: Body, derived: Derived, values: dict[fx.Node, str], names: Mapping[fx.Node, str]
+) -> dict[Tap, str]:
+    """Every op in order; the output of an op that uses a parameter is marked as a tap. Returns the taps' variables."""
     traced = derived.axes.traced
     body.section("forward", "with torch.enable_grad()")
-    taps = set(derived.taps)
+    taps: dict[Tap, str] = {}
     for node in traced.ops():
         if node in values or not node.users or node in derived.functions.nodes:
             continue
         write_op(body, derived, node, values, names, taps)
+    return taps
 
 
 def write_op(
@@ -72,50 +75,39 @@ def write_op(
     node: fx.Node,
     values: dict[fx.Node, str],
     names: Mapping[fx.Node, str],
-    taps: set[Tap],
+    taps: dict[Tap, str],
 ) -> None:
     """One op, its operand taps before it and its output tap behind it."""
     traced = derived.axes.traced
-    operands = dict(values)
-    for tap in [t for t in taps if isinstance(t, OperandTap) and t.node is node]:
-        source = derived.axes.calls[node].operands[tap.operand]
-        sizes = ", ".join(map(str, traced.shape(node)))
-        operands[source] = body.bind(
-            operand_name(values[source], names[node]), f"{values[source]}.expand({sizes}).requires_grad_()"
-        )
-    text = call_text(traced, node, operands)
-    if text.isidentifier():
-        values[node] = text
-    else:
-        body.line(f"{names[node]} = {text}")
-        values[node] = names[node]
-    if OutputTap(node) in taps:
-        body.line(f"{values[node]}.requires_grad_()")
-
-
-def operand_name(source: str, op: str) -> str:
-    """The name of a parameter repeated for one op."""
-    return f"{op}_{source}"
-
-
-def write_cotangents(body: Body, derived: Derived, values: Mapping[fx.Node, str]) -> dict[Tap, str]:
-    """ȳ of every tap, by one backward pass of the sum of the losses."""
-    cotangents: dict[Tap, str] = {}
-    tapped: list[str] = []
+    repeated: dict[str, str] = {}
     for tap in derived.taps:
-        name = values[tap.node]
-        if isinstance(tap, OperandTap):
-            name = operand_name(values[derived.axes.calls[tap.node].operands[tap.operand]], name)
-        tapped.append(name)
-        cotangents[tap] = body.names.fresh(f"{name}_cotangent")
+        if isinstance(tap, OperandTap) and tap.node is node:
+            source = values[derived.axes.calls[node].operands[tap.operand]]
+            name = taps[tap] = repeated[tap.operand] = body.names.fresh(f"{names[node]}_{source}")
+            sizes = ", ".join(map(str, traced.shape(node)))
+            body.line(f"{name} = {source}.expand({sizes}).requires_grad_()")
+    text = call_text(traced, node, values, repeated)
+    tap = OutputTap(node)
+    if text.isidentifier() and tap not in derived.taps:
+        values[node] = text
+        return
+    body.line(f"{names[node]} = {text}")
+    values[node] = names[node]
+    if tap in derived.taps:
+        body.line(f"{values[node]}.requires_grad_()")
+        taps[tap] = values[node]
+
+
+def write_cotangents(body: Body, taps: Mapping[Tap, str]) -> dict[Tap, str]:
+    """ȳ of every tap, by one backward pass of the sum of the losses."""
+    cotangents = {tap: body.names.fresh(f"{name}_cotangent") for tap, name in taps.items()}
     body.section("cotangents: ∂ Σ_n ℓ_n / ∂ (output of each op that uses a parameter)", "with torch.enable_grad()")
-    many = len(tapped) > 1
-    left, right = ", ".join(cotangents.values()), ", ".join(tapped)
-    if not tapped:
+    if not taps:
         return cotangents
-    body.line(f"{left}{'' if many else ','} = torch.autograd.grad(")
+    comma = "" if len(taps) > 1 else ","
+    body.line(f"{', '.join(cotangents.values())}{comma} = torch.autograd.grad(")
     body.line("    losses.sum(),")
-    body.line(f"    ({right}{'' if many else ','}),")
+    body.line(f"    ({', '.join(taps.values())}{comma}),")
     body.line("    allow_unused=True,")
     body.line("    materialize_grads=True,")
     body.line(")")

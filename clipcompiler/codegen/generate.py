@@ -30,8 +30,8 @@ def generate(plan: Plan) -> Program:
     values = write_parameters(body, derived)
     nodes = names.of_nodes(traced)
     graphs = write_functions(body, derived, values, nodes)
-    write_forward(body, derived, values, nodes)
-    cotangents = write_cotangents(body, derived, values)
+    taps = write_forward(body, derived, values, nodes)
+    cotangents = write_cotangents(body, taps)
     labels = {c.source: identifier(c.name) for c in plan.choices}
     operands = Operands(derived.axes, body, values, cotangents)
     norms = write_norms(body, plan, operands, labels, graphs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -17,6 +18,11 @@ from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice, Order
 
 __all__ = ["Norms"]
+
+#: Up to this many elements a square is written to memory; beyond it, norms of rows are taken without a copy.
+SHORT = 4096
+#: The longest row whose norm is taken at once: torch's float32 norm of a row this long is right to 1e-6.
+LONG = 2**15
 
 
 @dataclass(slots=True)
@@ -56,11 +62,17 @@ class Norms:
 
     def square_sum(self, each: Laid) -> Laid:
         """Σ_w g[n,w]²"""
-        dims = list(range(1, len(each.letters)))
-        if not dims:
+        if len(each.letters) == 1:
             return Laid(f"{atom(each.text)}.square()", each.letters)
-        flat = each.text if len(dims) == 1 else f"{atom(each.text)}.flatten(1)"
-        return Laid(f"{flat}.square().sum(1)", (EXAMPLE,))
+        extents = [int(x.extent) for x in each.letters[1:]]
+        if math.prod(extents) <= SHORT or extents[-1] > LONG:
+            flat = each.text if len(extents) == 1 else f"{atom(each.text)}.flatten(1)"
+            return Laid(f"{flat}.square().sum(1)", (EXAMPLE,))
+        split = next(k for k in range(1, len(extents) + 1) if math.prod(extents[k - 1 :]) <= LONG)
+        rows = each.text if split == len(extents) else f"{atom(each.text)}.flatten({split})"
+        norms = f"torch.linalg.vector_norm({rows}, dim={split})"
+        outer = norms if split <= 2 else f"{norms}.flatten(1)"
+        return Laid(f"{outer}.square()" if split == 1 else f"{outer}.square().sum(1)", (EXAMPLE,))
 
     def instantiated(self, choice: Choice) -> Laid:
         """g[n] = Σ_u g_u[n], of the parameter's letters."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clipcompiler.codegen.body import Body
+from clipcompiler.codegen.helpers import helpers_used
 from clipcompiler.codegen.program import Program
 from clipcompiler.plan import Plan
 from clipcompiler.version import __version__
@@ -24,7 +25,7 @@ from torch.nn import grad as weight_gradient
 
 aten = torch.ops.aten
 
-
+{helpers}
 def clipped_gradients(parameters, buffers, {batch}, *, max_grad_norm):
     """Σ_n c_n ∇ℓ_n with c_n = min(1, C/‖∇ℓ_n‖).
 
@@ -80,14 +81,15 @@ def module_source(plan: Plan, body: Body, gradients: dict[str, str]) -> Program:
     used = {node.name for node in traced.graph.nodes if node.op == "placeholder" and node.users}
     unreached = tuple(p.name for p in plan.derived.unreached)
     note = f"#: The loss does not depend on: {', '.join(unreached)}; their gradient is zero.\n" if unreached else ""
-    first = next(iter(gradients), None)
+    first, text = next(iter(gradients), None), body.text()
     source = MODULE.format(
         model=traced.model,
         version=__version__,
         batch=", ".join(traced.inputs),
         first=traced.inputs[0],
         empty=f'parameters["{first}"].new_zeros(0)' if first else f"{traced.inputs[0]}.new_zeros(0).float()",
-        body=body.text(),
+        body=text,
+        helpers=helpers + "\n" if (helpers := helpers_used(text)) else "",
         gradients="\n".join(f'        "{name}": {text},' for name, text in gradients.items()),
         names="".join(f'"{name}", ' for name in gradients).rstrip(" "),
         unreached=note,

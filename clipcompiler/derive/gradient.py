@@ -77,6 +77,9 @@ class Derivation:
     def factor(self, symbol: sympy.Symbol) -> Factor:
         """One element read on the right side."""
         access = self.elements[symbol]
+        letters = [x for entry in self.bound.reads[access] if not isinstance(entry, Affine) for x in entry]
+        if len(set(letters)) != len(letters):
+            raise self.refusal(access, "it is read on a diagonal")
         return Factor(self.tensor(str(access.base.label)), self.bound.reads[access])
 
     def elementwise(self, expression: sympy.Expr) -> Factor:

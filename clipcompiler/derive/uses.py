@@ -17,7 +17,7 @@ def uses_of(axes: Axes) -> tuple[Use, ...]:
     for node in axes.traced.ops():
         if not axes.carries(node) or not alive(node):
             continue
-        for name, operand in operands_of(axes.traced, node).items():
+        for name, operand in operands_of(axes.traced, node)[0].items():
             if not axes.carries(operand) and axes.trainable.get(operand):
                 found.append(Use(node, name, operand))
     return tuple(found)

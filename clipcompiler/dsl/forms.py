@@ -49,7 +49,13 @@ class Regrouped:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A value that reads no tensor's elements: zeros, arange, empty_like."""
+    """A value that reads no tensor's elements: zeros, full, arange.
+
+    Attributes:
+        sizes: the arguments that contain the batch size are extents of the output, and do not enter its elements.
+    """
+
+    sizes: bool = True
 
 
 def wrap(dim: int, ndim: int) -> int:
@@ -89,9 +95,9 @@ def regroups(input: Operand) -> Regrouped:
     return Regrouped(input.name)
 
 
-def created() -> Created:
-    """A value made from sizes alone."""
-    return Created()
+def created(*, sizes: bool = True) -> Created:
+    """A value made from sizes alone; ``sizes=False`` where its elements depend on the sizes too, as arange's do."""
+    return Created(sizes)
 
 
 def broadcast_sources(operands: Sequence[Operand]) -> tuple[tuple[Source, ...], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import fx
 
+from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice, Order
 from clipcompiler.plan.cost import Cost, book_keeping, cost_of_tree, kept_sum
@@ -47,7 +48,7 @@ def folded(host: Choice, bias: Choice) -> bool:
     """Σ_ss' K_ȳ (K_x + 1): whether the bias's square is a sum of the host's Gram of ȳ.
 
     It is where the host's order ends in the product of the Gram of ȳ and one other tensor over the same
-    letters, and the bias's gradient is a plain sum of the same ȳ.
+    letters, and the bias's gradient is a plain sum of the same ȳ, over the letters that the Gram does not sum.
     """
     if host.order not in (Order.RANK_ONE, Order.GRAM) or len(host.terms) != 1 or len(bias.terms) != 1:
         return False
@@ -57,5 +58,8 @@ def folded(host: Choice, bias: Choice) -> bool:
     if mine.network.factors[0] != its.network.factors[0] or mine.network.coefficient != 1:
         return False
     tree, square = host.trees[0], mine.square
+    summed_by_gram = set(mine.network.factors[0].letters) - square.positions - {EXAMPLE}
+    if set(its.letters) != summed_by_gram:
+        return False
     gram = next((s for s in (tree.left, tree.right) if s.leaves == frozenset([0, square.count])), None)
     return gram is not None and tree.left.letters == tree.right.letters

@@ -2,7 +2,7 @@
 
     _native_batch_norm_legit_no_training(x, W, b, μ, σ², …)[0] → batch_norm(x, W, b, μ, σ², training=False, …)
     native_dropout(x, p, True)[0]                              → dropout(x, p, True)
-    squeeze(x)                                                 → squeeze(x, the dims of extent 1)
+    squeeze(x), squeeze(x, dims)                               → squeeze(x, those dims of extent 1)
 
 The last keeps a batch of one example a batch.
 """
@@ -31,11 +31,20 @@ def to_normal_form(graph: fx.Graph) -> None:
             replace_first_output(graph, node, aten.batch_norm.default, args)
         elif node.target is aten.native_dropout.default:
             replace_first_output(graph, node, aten.dropout.default, (node.args[0], node.args[1], True))
-        elif node.target is aten.squeeze.default:
-            x = node.args[0]
-            ones = [d for d, size in enumerate(x.meta["val"].shape) if isinstance(size, int) and size == 1]
-            node.target = aten.squeeze.dims
-            node.args = (x, ones)
+        elif node.target in (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims):
+            x, ones = node.args[0], squeezed_dims(node)
+            if ones:
+                node.target, node.args = aten.squeeze.dims, (x, ones)
+            else:
+                node.replace_all_uses_with(x)
+
+
+def squeezed_dims(node: fx.Node) -> list[int]:
+    """The dims that a squeeze removes whatever the batch size: those asked for whose extent is the number 1."""
+    shape = node.args[0].meta["val"].shape  # type: ignore[union-attr]
+    asked = node.args[1] if len(node.args) > 1 else list(range(len(shape)))
+    dims = [asked] if isinstance(asked, int) else list(asked)  # type: ignore[arg-type]
+    return [d % len(shape) for d in dims if isinstance(shape[d], int) and shape[d] == 1]
 
 
 def replace_first_output(graph: fx.Graph, node: fx.Node, target: Any, args: tuple[Any, ...]) -> None:

@@ -1,6 +1,6 @@
 """Train a network on handwritten digits with clipped gradients, and show what clipcompiler made of it.
 
-    python docs/examples/train_digits.py                      # the paper's CNN: about a minute on two cores
+    python docs/examples/train_digits.py                      # the paper's CNN: under a minute on two idle cores
     python docs/examples/train_digits.py --model resnet18     # some minutes; so does vgg11
     python docs/examples/train_digits.py --noise-multiplier 1.0
 
@@ -70,26 +70,11 @@ def parser() -> argparse.ArgumentParser:
     add("--model", choices=MODELS, default="cnn", help="one of the paper's models (%(default)s)")
     add("--epochs", type=int, help=f"passes over the training set ({epochs})")
     add("--width", type=float, help=f"the width of the layers, as a multiple of the paper's ({widths})")
-    add(
-        "--batch-size",
-        type=int,
-        default=128,
-        help="examples a step; an epoch's last batch is smaller (%(default)d)",
-    )
-    add(
-        "--max-grad-norm",
-        type=float,
-        default=1.0,
-        help="C: what one example contributes at most (%(default)g)",
-    )
+    add("--batch-size", type=int, default=128, help="examples a step; an epoch's last batch is smaller (%(default)d)")
+    add("--max-grad-norm", type=float, default=1.0, help="C: what one example contributes at most (%(default)g)")
     add("--lr", type=float, default=1e-3, help="Adam's learning rate (%(default)g)")
     add("--noise-multiplier", type=float, default=0.0, help=noise)
-    add(
-        "--seed",
-        type=int,
-        default=0,
-        help="of the weights, the order of the images and the noise (%(default)d)",
-    )
+    add("--seed", type=int, default=0, help="of the weights, the order of the images and the noise (%(default)d)")
     add("--save", type=Path, help="where the generated program goes (build/clipped_MODEL.py)")
     add("--threads", type=int, help="CPU threads (torch's own choice)")
     add("--timing-repeats", type=int, default=20, help="timed calls of each step, 0 for none (%(default)d)")
@@ -104,6 +89,14 @@ def loss_fn(output: Tensor, target: Tensor) -> Tensor:
 def section(title: str) -> None:
     """Print a heading."""
     print(f"\n━━━ {title} {'━' * max(3, 95 - len(title))}\n")
+
+
+def first_call(step: cc.CompiledStep, x: Tensor, y: Tensor) -> None:
+    """Trace and compile the model, and print the norms of this batch's gradients."""
+    start = time.perf_counter()
+    result = step(x, y)
+    print(f"the first call, which compiles, took {time.perf_counter() - start:.1f} s")
+    print(f"norms of its {len(x)} gradients: {result.norms.min():.2f} to {result.norms.max():.2f}")
 
 
 def show(step: cc.CompiledStep, model: nn.Module, path: Path) -> None:
@@ -194,15 +187,13 @@ def main() -> None:
     x, y = first(train_set, args.batch_size)
     some = first(train_set, VERIFIED)
 
-    section("Compiling")
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{args.model}, width {width:g}: {parameters:,} parameters")
     print(f"digits, images {[*x.shape[1:]]}: {len(train_set)} to train on, {len(held_out)} held out")
+
+    section("Compiling")
     step = cc.compile(model, loss_fn, max_grad_norm=args.max_grad_norm)
-    start = time.perf_counter()
-    result = step(x, y)  # the first call traces the model
-    print(f"the first call took {time.perf_counter() - start:.1f} s")
-    print(f"norms of its {len(x)} gradients: {result.norms.min():.2f} to {result.norms.max():.2f}")
+    first_call(step, x, y)
     show(step, model, args.save or Path("build") / f"clipped_{args.model}.py")
 
     section(f"Verifying against one backward pass an example in float64, {VERIFIED} examples")
@@ -211,9 +202,8 @@ def main() -> None:
     section(f"Training with gradients clipped to {args.max_grad_norm:g}")
     train(step, model, train_set, args)
     print(f"held-out accuracy: {accuracy(model, held_out):.1%}")
-    print(
-        f"largest relative error after training, all in float64: {verify_in_float64(model, *some, args.max_grad_norm):.1e}"
-    )
+    error = verify_in_float64(model, *some, args.max_grad_norm)
+    print(f"largest relative error after training, all in float64: {error:.1e}")
 
     if args.timing_repeats > 0:
         section(f"Time of one step, {len(x)} examples, {torch.get_num_threads()} threads")
