@@ -15,6 +15,7 @@ from clipcompiler.dsl import RuleSet
 from clipcompiler.plan import Plan, plan
 from clipcompiler.runtime import CompiledStep
 from clipcompiler.trace import trace
+from clipcompiler.verify import verify
 
 __all__ = ["compile"]
 
@@ -57,7 +58,7 @@ def compile(
         planned = plan(derived)
         return planned, generate(planned)
 
-    step = CompiledStep(model, loss_fn, max_grad_norm, pipeline)
+    step = CompiledStep(model, loss_fn, max_grad_norm, pipeline, verify)
     if example_inputs is not None:
         step.prepare(*example_inputs)
     return step

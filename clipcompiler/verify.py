@@ -6,18 +6,16 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-if TYPE_CHECKING:
-    from clipcompiler.runtime import CompiledStep
+from clipcompiler.runtime import CompiledStep
+from clipcompiler.runtime.batch import batch_of, cast
 
 __all__ = ["Oracle", "VerificationError", "oracle", "verify"]
-
-TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 5e-2}
 
 
 class VerificationError(AssertionError):
@@ -81,29 +79,24 @@ def copied(module: Any, dtype: torch.dtype) -> Any:
     return copy.deepcopy(module).to(dtype) if isinstance(module, nn.Module) else module
 
 
-def cast(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Floating-point tensors in ``dtype``; integers as they are."""
-    return value.detach().to(dtype) if value.is_floating_point() else value
-
-
-def verify(step: CompiledStep, args: Sequence[Any], kwargs: dict[str, Any], tolerance: float | None) -> float:
-    """The largest relative error of norms and clipped sums against the oracle.
+def verify(step: CompiledStep, args: Sequence[Any], kwargs: dict[str, Any], tolerance: float) -> float:
+    """The largest relative error of the generated program, run in float64, against the oracle.
 
     Raises:
-        VerificationError: where it exceeds the tolerance of the model's dtype.
+        VerificationError: where it exceeds ``tolerance``, or where the model draws at random.
     """
-    result, gradients = step.gradients(*args, **kwargs)
+    batch = pytree.tree_map_only(Tensor, lambda t: cast(t, torch.float64), (tuple(args), dict(kwargs)))
+    step.prepare(*args, **kwargs)
     if draws(step):
         raise VerificationError(
             "the model draws at random (dropout): a loop over examples draws other numbers than the batch; "
             "verify the model in eval mode, where the same equations are used"
         )
+    result, gradients = step.latest.run(batch_of(*batch), step.max_grad_norm, torch.float64)
     truth = oracle(step.model, step.loss_fn, args, kwargs, max_grad_norm=step.max_grad_norm)
     error = max(relative(result.norms, truth.norms), relative_sums(gradients, truth.gradients))
-    dtype = next(iter(gradients.values())).dtype if gradients else torch.float64
-    bound = TOLERANCES.get(dtype, 1e-4) if tolerance is None else tolerance
-    if not error <= bound:
-        raise VerificationError(f"the compiled step differs from the loop by {error:.3g}, more than {bound:.3g}")
+    if not error <= tolerance:
+        raise VerificationError(f"the compiled step differs from the loop by {error:.3g}, more than {tolerance:.3g}")
     return error
 
 

@@ -7,7 +7,7 @@ within the group, in and out.
 from collections.abc import Sequence
 from typing import Any
 
-from clipcompiler.dsl import ABSENT, Equation, Operand, aten, equation, index_family, indices, op_rule, out
+from clipcompiler.dsl import ABSENT, Equation, Form, Operand, aten, equation, index_family, indices, op_rule, out
 
 n, g, c, o = indices("n g c o")
 
@@ -21,6 +21,11 @@ def each(numbers: Any, count: int) -> list[int]:
 def channel(groups: int, letter: Any) -> Any:
     """A channel by its group and its place in the group; by its place alone where there is one group."""
     return (g, letter) if groups > 1 else letter
+
+
+def leading(input: Operand, weight: Operand) -> tuple[Any, ...]:
+    """The letter n, where the input has a dim for it."""
+    return (n,) if input.ndim == weight.ndim else ()
 
 
 def places(rank: int, stride: Any, padding: Any, dilation: Any) -> tuple[Any, Any, list[Any]]:
@@ -43,8 +48,9 @@ def convolution(
     """y[n,go,u] = Σ_ck x[n, gc, stride·u + dilation·k − padding] W[go,c,k] + b[go]"""
     u, k, place = places(weight.ndim - 2, stride, padding, dilation)
     row, column = channel(groups, o), channel(groups, c)
-    product = input[(n, column, *place)] * weight[(row, c, *k)]
-    return equation(out[(n, row, *u)], product + bias[(row,)], extents={g: groups} if groups > 1 else {})
+    batch = leading(input, weight)
+    product = input[(*batch, column, *place)] * weight[(row, c, *k)]
+    return equation(out[(*batch, row, *u)], product + bias[(row,)], extents={g: groups} if groups > 1 else {})
 
 
 @op_rule(aten.conv1d.padding, aten.conv2d.padding, aten.conv3d.padding)
@@ -56,7 +62,7 @@ def padded_convolution(
     padding: str = "valid",
     dilation: Any = 1,
     groups: int = 1,
-) -> Equation:
+) -> Form:
     """as convolution, with padding "valid" (0) or "same": half of dilation·(kernel − 1), rounded down, in front"""
     rank = weight.ndim - 2
     kernel = [int(size) for size in weight.shape[2:]]
@@ -80,7 +86,9 @@ def transposed_convolution(
     u, k, place = places(weight.ndim - 2, stride, padding, dilation)
     row, column = channel(groups, o), channel(groups, c)
     extents = {g: groups} if groups > 1 else {}
-    spread = equation(out[(n, row, *place)], input[(n, column, *u)] * weight[(column, o, *k)], extents=extents)
+    batch = leading(input, weight)
+    product = input[(*batch, column, *u)] * weight[(column, o, *k)]
+    spread = equation(out[(*batch, row, *place)], product, extents=extents)
     if not bias:
         return spread
-    return spread + equation(out[(n, row, *index_family("v", len(u)))], bias[(row,)], extents=extents)
+    return spread + equation(out[(*batch, row, *index_family("v", len(u)))], bias[(row,)], extents=extents)

@@ -44,7 +44,7 @@ def cross_entropy(
 @op_rule(aten.nll_loss_nd.default)
 def nll(self: Operand, target: Operand, weight: Any = ABSENT, reduction: int = MEAN, ignore_index: int = -100) -> Form:
     """v[n,s] = −w[t] x[n,t,s] at the target t[n,s]"""
-    return cross_entropy.function(self, target, weight, reduction)  # type: ignore[no-any-return]
+    return cross_entropy.function(self, target, weight, reduction)
 
 
 @op_rule(aten.mse_loss.default, aten.l1_loss.default, aten.soft_margin_loss.default)

@@ -70,7 +70,7 @@ def topk(self: Operand, k: int, dim: int = -1, largest: bool = True, sorted: boo
 def gather(self: Operand, dim: int, index: Operand, *, sparse_grad: bool = False) -> Form:
     """y[n,s] = x[n, index[n,s]] along one dim"""
     shorter = [d for d in range(self.ndim) if self.shape[d] != index.shape[d]]
-    return mixes(index, {dim % max(self.ndim, 1), *shorter}, self)
+    return mixes(index, [dim, *shorter], self)
 
 
 @op_rule(aten.cosine_similarity.default)

@@ -98,6 +98,10 @@ class Square:
         """Whether both sides of a product are one tensor, read by the same letters."""
         return self.mirrored(pair.left.leaves) == pair.right.leaves and pair.left.letters == pair.right.letters
 
+    def is_gram(self, pair: Pair) -> bool:
+        """Whether a product is that of one factor with its own copy."""
+        return len(pair.leaves) == 2 and self.mirrored(pair.leaves) == pair.leaves
+
     def is_gradient(self, tree: Tree) -> bool:
         """Whether a tree is one whole copy: the per-example gradient."""
         return sorted(tree.leaves) in ([*range(self.count)], [*range(self.count, 2 * self.count)])

@@ -110,7 +110,8 @@ def size_node(analysis: Analysis, size: Any) -> Any:
 
 def batch(traced: TracedLoss) -> fx.Node:
     """The first input of the batch."""
-    return next(node for node in traced.graph.nodes if node.name == traced.inputs[0])
+    found: fx.Node = next(node for node in traced.graph.nodes if node.name == traced.inputs[0])
+    return found
 
 
 def append(analysis: Analysis, op: Any, args: tuple[Any, ...]) -> fx.Node:

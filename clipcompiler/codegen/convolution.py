@@ -114,7 +114,8 @@ class WeightGradient:
     def fits(self, e: Affine, size: int) -> bool:
         """Whether a convolution padded alike on both sides has as many places as the letter u."""
         (stride, u), (dilation, k) = e.terms
-        return (size - 2 * e.offset - (k.extent - 1) * dilation - 1) // stride + 1 == int(u.extent)
+        places = (size - 2 * e.offset - (int(k.extent) - 1) * dilation - 1) // stride + 1
+        return places == int(u.extent)
 
 
 def recognise(network: Network) -> WeightGradient | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import sympy
 
 from clipcompiler.algebra import Affine, Index, Letter
 from clipcompiler.algebra.network import letters_of, show_index
-from clipcompiler.axes.layout import Axis, Dim, Layout, size_of
+from clipcompiler.axes.layout import EXAMPLES, Axis, Dim, Layout, size_of
 from clipcompiler.dsl import Equation
 from clipcompiler.dsl.equation import accesses
 from clipcompiler.errors import NoRule
@@ -21,7 +22,8 @@ __all__ = ["EXAMPLE", "Bound", "bind"]
 
 #: The letter of the examples in every derived network.
 EXAMPLE = Letter("n", N, examples=True)
-OUT = "out"
+#: A letter of a star, counted from the right.
+STAR = re.compile(r"(\w+)_(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,20 @@ class Letters:
     def split(self, symbol: sympy.Symbol) -> tuple[Letter, ...]:
         """s over 5·n·3 → s0, n, s1."""
         dim = self.dims[symbol]
-        name = str(symbol).replace("_", "")
+        name = self.name(symbol)
         if len(dim) <= 1:
             return (EXAMPLE,) if dim and dim[0].examples else (Letter(name, size_of(dim)),)
         return tuple(EXAMPLE if a.examples else Letter(f"{name}{k}", a.size) for k, a in enumerate(dim))
+
+    def name(self, symbol: sympy.Symbol) -> str:
+        """s_1, counted from the right, as s where it is alone, else counted from the left: s1, s2."""
+        star = STAR.fullmatch(str(symbol))
+        if star is None:
+            return str(symbol)
+        base, place = star.group(1), int(star.group(2))
+        count = max(int(m.group(2)) for s in self.dims if (m := STAR.fullmatch(str(s))) and m.group(1) == base)
+        others = any(self.dims[s] == (EXAMPLES,) for s in self.dims if str(s).startswith(f"{base}_"))
+        return base if count - others <= 1 else f"{base}{count - place + 1}"
 
     def affine(self, expression: sympy.Expr) -> Affine:
         """stride·u + dilation·k − padding, as steps and an offset."""

@@ -21,14 +21,14 @@ def candidates(source: fx.Node, name: str, terms: tuple[Term, ...], itemsize: in
 
 
 def closed(source: fx.Node, name: str, term: Term, itemsize: int) -> list[Choice]:
-    """The orders of ‖g‖² that never form g: rank one where no position is summed, else Gram."""
+    """The orders of ‖g‖² through the Gram of a factor with itself, called rank one where no position is summed."""
     square = term.square
     order = Order.GRAM if square.positions else Order.RANK_ONE
     paid = book_keeping(term.network, itemsize)
     return [
         Choice(source, name, order, (term,), (tree,), cost_of_tree(square, tree, itemsize), paid)
         for tree in square.orders()
-        if not any(square.is_gradient(s) for s in (tree.left, tree.right))
+        if any(square.is_gram(step) for step in square.steps(tree))
     ]
 
 

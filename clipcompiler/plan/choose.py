@@ -7,13 +7,14 @@ from dataclasses import replace
 import sympy
 from torch import fx
 
-from clipcompiler.derive.derived import Derived, Term
+from clipcompiler.derive.derived import Derived
 from clipcompiler.plan.candidates import candidates, folded
 from clipcompiler.plan.choice import Choice, Order
-from clipcompiler.plan.cost import Cost, book_keeping, symbolic
+from clipcompiler.plan.cost import Cost, book_keeping
 from clipcompiler.plan.machine import Machine
 from clipcompiler.plan.ordinary import ordinary_flops
 from clipcompiler.plan.plan import Plan
+from clipcompiler.plan.reason import reason
 from clipcompiler.trace.traced import N
 
 __all__ = ["plan"]
@@ -29,8 +30,7 @@ def plan(derived: Derived, machine: Machine | None = None) -> Plan:
         if source in functions.values:
             chosen[source] = instantiated(ways, Order.FUNCTION, "the chain rule to its parameters needs g[n] itself")
         elif source not in functions.parameters:
-            best = min(ways, key=lambda way: way.seconds(machine))
-            chosen[source] = replace(best, why=reason(best, ways))
+            chosen[source] = cheapest(ways, machine)
     for source in functions.parameters:
         chosen[source] = pulled_back(derived, source)
     for source, choice in chosen.items():
@@ -44,7 +44,7 @@ def folded_into(host: Choice, bias: Choice) -> Choice:
     """A bias whose square is read off the Gram of its weight."""
     free = Cost(sympy.Integer(0), sympy.Integer(0), 0)
     paid = book_keeping(bias.terms[0].network, bias.source.meta["val"].element_size())
-    why = f"Σ K_ȳ ∘ (K_x + 1): a sum of the Gram of ȳ that {host.name} needs"
+    why = f"the {'Gram' if host.order is Order.GRAM else 'square'} of ȳ is at hand from {host.name}"
     return replace(bias, order=Order.FOLDED, norm=free, sum=paid, why=why, host=host.source)
 
 
@@ -52,6 +52,12 @@ def name_of(derived: Derived, source: fx.Node) -> str:
     """A parameter's name, or the name of a value computed from parameters."""
     parameter = derived.axes.traced.parameter(source)
     return parameter.name if parameter else source.name
+
+
+def cheapest(ways: list[Choice], machine: Machine) -> Choice:
+    """The way of the least predicted time, with the reason."""
+    best = min(ways, key=lambda way: way.seconds(machine))
+    return replace(best, why=reason(best, ways, machine))
 
 
 def instantiated(ways: list[Choice], order: Order, why: str) -> Choice:
@@ -70,27 +76,3 @@ def pulled_back(derived: Derived, source: fx.Node) -> Choice:
     size = N * sympy.prod(list(source.meta["val"].shape))
     moved = size * source.meta["val"].element_size()
     return Choice(source, name, Order.PULLED, (), (), Cost(2 * size, moved, 2), Cost(2 * size, moved, 1), why)
-
-
-def reason(best: Choice, ways: list[Choice]) -> str:
-    """Why an order was chosen, with the flops of one example for the alternatives."""
-    term = best.terms[0]
-    if len(best.terms) > 1:
-        return f"{len(best.terms)} uses: their gradients are added before they are squared"
-    if best.order is Order.RANK_ONE:
-        return "no position is summed: ‖g‖² is a product of squares"
-    if len(term.network.factors) == 1:
-        return "g is a sum of ȳ"
-    other = next((w for w in ways if w.instantiates != best.instantiates), None)
-    if other is None:
-        return ""
-    mine, its = flops_of(best, term), flops_of(other, term)
-    more = " with its clipped sum" if best.order is Order.KEEP else ""
-    return f"{mine} beats {other.order.value.split(',')[0]} {its}{more}"
-
-
-def flops_of(way: Choice, term: Term) -> str:
-    """2·S²·(O + I) = 1,234 flops an example."""
-    expression = symbolic(term.square, way.trees[0])
-    extents = {sympy.Symbol(x.name.upper(), positive=True): x.extent for x in term.network.letters}
-    return f"{str(expression).replace('**', '^').replace('*', '·')} = {int(expression.subs(extents)):,}"

@@ -12,7 +12,7 @@ from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.plan.machine import NOMINAL_BATCH, Machine
 from clipcompiler.trace.traced import N
 
-__all__ = ["Cost", "book_keeping", "cost_of_tree", "kept_sum", "symbolic"]
+__all__ = ["Cost", "book_keeping", "cost_of_tree", "kept_sum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,15 @@ class Cost:
 def cost_of_tree(square: Square, tree: Pair, itemsize: int) -> Cost:
     """The norm by one order: intermediates are written and read, affine operands first laid out as patches.
 
-    The gradient of a convolution needs no patches: it is one grouped convolution.
+    The patches of an instantiated convolution stay in the cache; those of a Gram are written out and read.
     """
     steps = square.steps(tree)
     moved = 2 * square.elements(tree)
     direct = {leaf for s in steps if square.is_gradient(s) and square.count == 2 for leaf in s.leaves}
     for leaf in square.leaves[: square.count]:
         factor = square.gradient.factors[leaf.factor]
-        if factor.is_affine and not leaf.leaves <= direct:
-            moved += 2 * product(leaf.letters | leaf.own)
+        if factor.is_affine:
+            moved += (1 if leaf.leaves <= direct else 2) * product(leaf.letters | leaf.own)
     return Cost(square.flops(tree), moved * itemsize, len(steps))
 
 
@@ -65,14 +65,3 @@ def kept_sum(network: Network, itemsize: int) -> Cost:
 def product(letters: frozenset[Letter]) -> Any:
     """The number of elements over some letters."""
     return sympy.prod([x.extent for x in sorted(letters, key=str)])
-
-
-def symbolic(square: Square, tree: Pair) -> sympy.Expr:
-    """Flops for one example, in capitals for the extents: 2·S²·(O + I)."""
-    capital = {x: sympy.Symbol(x.name.upper(), positive=True) for x in square.gradient.letters if not x.examples}
-
-    def size(letters: frozenset[Letter]) -> sympy.Expr:
-        plain = (Letter(x.name.removesuffix("'"), x.extent, x.examples) for x in letters)
-        return sympy.prod([capital[x] for x in plain if not x.examples])
-
-    return sympy.factor(sum((2 * size(s.joined) for s in square.steps(tree)), sympy.Integer(0)))

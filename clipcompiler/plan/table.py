@@ -14,7 +14,7 @@ from clipcompiler.trace.traced import N
 if TYPE_CHECKING:
     from clipcompiler.plan.plan import Plan
 
-__all__ = ["table"]
+__all__ = ["amount_of", "table"]
 
 HEADINGS = ("parameter", "rule", "g[n]", "order", "flops/N", "bytes/N", "why")
 
@@ -68,7 +68,11 @@ def per_example(expression: Any) -> Any:
 
 def amount(expression: Any) -> str:
     """12.3 M for one example."""
-    value = float(per_example(expression))
+    return amount_of(float(per_example(expression)))
+
+
+def amount_of(value: float) -> str:
+    """12.3 M"""
     for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
             return f"{value / size:.3g} {unit}"

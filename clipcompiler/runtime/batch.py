@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -14,7 +15,7 @@ from clipcompiler.errors import InvalidBatch
 from clipcompiler.origin import Origin
 from clipcompiler.trace.source import is_users
 
-__all__ = ["Batch", "batch_of"]
+__all__ = ["Batch", "batch_of", "cast"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ def batch_of(args: Sequence[Any], kwargs: dict[str, Any]) -> Batch:
             remedy="give every tensor the examples along its first dim; make anything else a buffer of the model",
         )
     return Batch(tuple(t for _, t in tensors), tuple(v for _, v in paths), structure, next(iter(sizes.values())))
+
+
+def cast(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Floating-point tensors in ``dtype``; integers as they are."""
+    return value.detach().to(dtype) if value.is_floating_point() else value
 
 
 def called(path: Any, count: int) -> str:

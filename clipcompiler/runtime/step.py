@@ -15,7 +15,7 @@ from clipcompiler.codegen import Program
 from clipcompiler.derive.derivation import Derivation
 from clipcompiler.errors import CompileError
 from clipcompiler.plan import Plan
-from clipcompiler.runtime.batch import Batch, batch_of
+from clipcompiler.runtime.batch import Batch, batch_of, cast
 from clipcompiler.runtime.fingerprint import fingerprint_of_batch, fingerprint_of_modules
 from clipcompiler.runtime.load import load
 from clipcompiler.runtime.result import ClippedGradients
@@ -25,6 +25,8 @@ __all__ = ["Compilation", "CompiledStep"]
 Loss = Callable[..., Tensor]
 #: (model, loss function, arguments, keyword arguments) → the plan and the program.
 Compiler = Callable[[nn.Module, Loss | None, tuple[Any, ...], dict[str, Any]], tuple[Plan, Program]]
+#: (step, arguments, keyword arguments, tolerance) → the largest relative error.
+Verifier = Callable[["CompiledStep", tuple[Any, ...], dict[str, Any], float], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,21 @@ class Compilation:
     parameters: Mapping[str, nn.Parameter]
     buffers: Callable[[], dict[str, Tensor]]
 
+    def run(
+        self, batch: Batch, max_grad_norm: float, dtype: torch.dtype | None = None
+    ) -> tuple[ClippedGradients, dict[str, Tensor]]:
+        """The program on a batch: the result, and the clipped sums by name; in ``dtype``, where one is given."""
+        parameters: Mapping[str, Tensor] = self.parameters
+        buffers = self.buffers()
+        if dtype is not None:
+            parameters, buffers = ({n: cast(t, dtype) for n, t in m.items()} for m in (parameters, buffers))
+        losses, norms, clip_factors, gradients = self.function(
+            parameters, buffers, *batch.tensors, max_grad_norm=max_grad_norm
+        )
+        for name in self.program.unreached:
+            gradients[name] = torch.zeros_like(parameters[name])
+        return ClippedGradients(losses, norms, clip_factors), gradients
+
 
 class CompiledStep(nn.Module):
     """Σ_n c_n ∇ℓ_n of a model and a loss, compiled at the first call.
@@ -56,13 +73,16 @@ class CompiledStep(nn.Module):
     changed on a module) is not noticed: call ``retrace()`` after it.
     """
 
-    def __init__(self, model: nn.Module, loss_fn: Loss | None, max_grad_norm: float, compiler: Compiler) -> None:
+    def __init__(
+        self, model: nn.Module, loss_fn: Loss | None, max_grad_norm: float, compiler: Compiler, verifier: Verifier
+    ) -> None:
         super().__init__()
         self.model = model
         self.loss_fn = loss_fn
         self.max_grad_norm = max_grad_norm
         self.compilations = 0
         self._compiler = compiler
+        self._verifier = verifier
         self._programs: dict[Hashable, Compilation] = {}
         self._latest: Compilation | None = None
 
@@ -91,7 +111,7 @@ class CompiledStep(nn.Module):
         """
         batch = batch_of(args, kwargs)
         compilation = self._compilation(batch, args, kwargs)
-        result, gradients = self._run(compilation, batch)
+        result, gradients = compilation.run(batch, self._max_grad_norm)
         refuse_nonfinite(result)
         for name, gradient in gradients.items():
             parameter = compilation.parameters[name]
@@ -109,15 +129,7 @@ class CompiledStep(nn.Module):
     def gradients(self, *args: Any, **kwargs: Any) -> tuple[ClippedGradients, dict[str, Tensor]]:
         """The same without touching ``.grad``: the result and the clipped sums by parameter name."""
         batch = batch_of(args, kwargs)
-        return self._run(self._compilation(batch, args, kwargs), batch)
-
-    def _run(self, compilation: Compilation, batch: Batch) -> tuple[ClippedGradients, dict[str, Tensor]]:
-        losses, norms, clip_factors, gradients = compilation.function(
-            compilation.parameters, compilation.buffers(), *batch.tensors, max_grad_norm=self._max_grad_norm
-        )
-        for name in compilation.program.unreached:
-            gradients[name] = torch.zeros_like(compilation.parameters[name])
-        return ClippedGradients(losses, norms, clip_factors), gradients
+        return self._compilation(batch, args, kwargs).run(batch, self._max_grad_norm)
 
     def _compilation(self, batch: Batch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compilation:
         roots = [self.model] + ([self.loss_fn] if isinstance(self.loss_fn, nn.Module) else [])
@@ -187,18 +199,16 @@ class CompiledStep(nn.Module):
         choice = self.plan[name]
         return Derivation(name, choice.terms, choice.order.value, choice.why)
 
-    def verify(self, *args: Any, tolerance: float | None = None, **kwargs: Any) -> float:
-        """Compares norms and clipped sums with one backward pass an example, in float64.
+    def verify(self, *args: Any, tolerance: float = 1e-9, **kwargs: Any) -> float:
+        """Runs the generated program in float64 and compares it with one backward pass an example in float64.
 
-        Returns the largest relative error. ``.grad`` and the random state are left as they were.
+        Returns the largest relative error of norms and clipped sums. It is the program that is checked, not the
+        rounding of the model's own dtype. ``.grad`` is left as it is.
 
         Raises:
-            VerificationError: where the error exceeds ``tolerance`` (by default 1e-9 for float64, 1e-4 for
-                float32, 5e-2 for half precision).
+            VerificationError: where the error exceeds ``tolerance``, or where the model draws at random.
         """
-        from clipcompiler.verify import verify
-
-        return verify(self, args, kwargs, tolerance)
+        return self._verifier(self, args, kwargs, tolerance)
 
 
 def refuse_nonfinite(result: ClippedGradients) -> None:

@@ -39,7 +39,7 @@ def gaussian_nll(
     if var.size() != input.size() and input.size()[:-1] == var.size():
         var = var.unsqueeze(-1)
     clamped = var + (var.clamp(min=eps) - var).detach()
-    loss = 0.5 * (torch.log(clamped) + (input - target) ** 2 / clamped)
+    loss: Tensor = 0.5 * (torch.log(clamped) + (input - target) ** 2 / clamped)
     if full:
         loss = loss + 0.9189385332046727  # ½ log 2π
     return loss.mean() if reduction == "mean" else loss.sum() if reduction == "sum" else loss

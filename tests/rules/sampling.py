@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 __all__ = ["Sample", "Size", "Spec", "n", "named", "of", "positive", "real", "sign", "truth", "unit", "whole"]
 
@@ -210,44 +210,27 @@ def at(shape: tuple[Any, ...], examples: Any) -> tuple[Any, ...]:
 
 
 def into_place(batch: Tensor, spec: Spec) -> Tensor:
-    """[N, …] → the operand: the examples in their place among the axes of their dim."""
-    dim = spec.carrying
-    size = spec.shape[dim]
-    if size.after > 1:
-        batch = batch.flatten(0, 1) if size.before == 1 else batch
+    """[N, before, after, …] → the operand: the examples in their place among the axes of their dim."""
+    size, dim = spec.shape[spec.carrying], spec.carrying
     if size.before > 1:
-        batch = batch.movedim(0, 1).flatten(0, 1 if size.after == 1 else 2)
+        batch = batch.movedim(0, 1)
+    if size.before > 1 or size.after > 1:
+        batch = batch.flatten(0, (size.before > 1) + (size.after > 1))
     return batch if dim == 0 else batch.movedim(0, dim)
 
 
 def batch_shape(spec: Spec) -> tuple[int, ...]:
-    """The shape of one example's part of an operand, as the batch holds it: inner axes first, then other dims."""
+    """One example's part of an operand as the batch holds it: the axes about the examples, then the other dims."""
     size = spec.shape[spec.carrying]
     inner = [k for k in (size.before, size.after) if k > 1]
     return (*inner, *(k for d, k in enumerate(spec.shape) if d != spec.carrying))
 
 
-def by_example(value: Tensor, shape: tuple[Any, ...]) -> Tensor:
+def by_example(value: Tensor, shape: tuple[Any, ...], examples: Any) -> Tensor:
     """An output of ``shape``, placed as the examples are → [N, elements of one example]."""
     dim = next(d for d, size in enumerate(shape) if isinstance(size, Size))
-    size = shape[dim]
-    count = value.shape[dim] // (size.before * size.after)
+    before = shape[dim].before
     value = value.movedim(dim, 0) if dim else value
-    if size.before > 1:
-        value = value.reshape(size.before, count, -1).movedim(1, 0)
-    return value.reshape(count, -1)
-
-
-def module_of(function: Callable[..., Tensor], **tensors: Tensor) -> nn.Module:
-    """A module that calls ``function(module, *batch)`` and holds the tensors given as parameters."""
-
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            for name, tensor in tensors.items():
-                setattr(self, name, nn.Parameter(tensor))
-
-        def forward(self, *batch: Tensor) -> Tensor:
-            return function(self, *batch)
-
-    return Model()
+    if before > 1:
+        value = value.reshape(before, examples, -1).movedim(1, 0)
+    return value.reshape(examples, -1)

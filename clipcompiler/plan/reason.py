@@ -1,0 +1,56 @@
+"""Why an order was chosen: the costs that were compared, for one example.
+
+For g[o,i] = Σ_s ȳ[s,o] x[s,i], with S, O and I the extents of s, o and i:
+instantiating costs S·O·I products, the Gram S²·(O + I).
+"""
+
+from __future__ import annotations
+
+import math
+
+from clipcompiler.algebra import Letter, Network
+from clipcompiler.plan.choice import Choice, Order
+from clipcompiler.plan.machine import Machine
+from clipcompiler.plan.table import amount_of
+
+__all__ = ["reason"]
+
+
+def reason(best: Choice, ways: list[Choice], machine: Machine) -> str:
+    """One line: both sides of the comparison that decided, or what made one unnecessary."""
+    network = best.terms[0].network
+    if len(best.terms) > 1:
+        return f"{len(best.terms)} uses, added before the square"
+    if best.order is Order.RANK_ONE:
+        return "no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²"
+    if len(network.factors) == 1:
+        return "g is a sum of ȳ"
+    if len(network.factors) > 2:
+        return "the least predicted time of all orders"
+    grams = [w for w in ways if w.order in (Order.GRAM, Order.RANK_ONE)]
+    if not grams or best.terms[0].square.positions == frozenset():
+        return "g is an elementwise product"
+    return compared(best, network)
+
+
+def compared(best: Choice, network: Network) -> str:
+    """S·O·I = 1.6 M < S²(O+I) = 2.25 M"""
+    s, o, i = sizes(network)
+    instantiate, gram = f"S·O·I = {amount_of(s * o * i)}", f"S²(O+I) = {amount_of(s * s * (o + i))}"
+    if best.order is Order.GRAM:
+        return f"{gram} < {instantiate}"
+    if s * o * i <= s * s * (o + i):
+        return f"{instantiate} < {gram}"
+    return f"{instantiate}, {gram}: but the kept g gives the clipped sum"
+
+
+def sizes(network: Network) -> tuple[int, int, int]:
+    """The extents of the positions, of the letters of ȳ alone, and of those of x alone."""
+    first, second = (set(f.letters) for f in network.factors)
+    positions = [x for x in network.summed if not x.examples]
+    return product(positions), product(first - second - set(positions)), product(second - first - set(positions))
+
+
+def product(letters: list[Letter] | set[Letter]) -> int:
+    """The number of elements over some letters."""
+    return math.prod(int(x.extent) for x in letters if not x.examples)

@@ -1,0 +1,31 @@
+"""A compiled step held against one backward pass an example."""
+
+import torch
+
+import clipcompiler as cc
+from clipcompiler.verify import oracle, relative, relative_sums
+
+#: The largest relative error of norms and clipped sums that the project promises.
+PROMISED = {torch.float64: 1e-10, torch.float32: 1e-5}
+
+
+def median_norm(model, loss_fn, batch):
+    """C at which half of the examples are clipped."""
+    norms = oracle(model, loss_fn, batch).norms
+    return float(norms.median()) if len(norms) else 1.0
+
+
+def assert_exact(step, batch, dtype=torch.float64, **options):
+    """Losses, norms, clip factors and clipped sums equal the oracle's, within what is promised for the dtype."""
+    result, gradients = step.gradients(*batch, **options)
+    truth = oracle(step.model, step.loss_fn, batch, options, max_grad_norm=step.max_grad_norm)
+    bound = PROMISED[dtype]
+    assert relative(result.norms, truth.norms) <= bound
+    assert relative(result.clip_factors, truth.clip_factors) <= bound
+    assert relative_sums(gradients, truth.gradients) <= bound
+    torch.testing.assert_close(result.losses.double(), truth.losses, rtol=10 * bound, atol=10 * bound)
+
+
+def compiled(model, loss_fn, batch):
+    """The step of a model with C at the median norm of a batch."""
+    return cc.compile(model, loss_fn, max_grad_norm=median_norm(model, loss_fn, batch))

@@ -1,0 +1,14 @@
+"""Every test runs on one thread with a fixed seed; hypothesis sets no deadline, for the first export is slow."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("clipcompiler", deadline=None, derandomize=True)
+settings.load_profile("clipcompiler")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
