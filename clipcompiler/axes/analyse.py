@@ -15,6 +15,7 @@ from clipcompiler.axes.transfer import batch_size_in_value, has_batch, transfer
 from clipcompiler.dsl import Auxiliary, Equation, RuleSet
 from clipcompiler.errors import CompileError, ExamplesMixed, NoRule, UntraceableModel
 from clipcompiler.origin import Origin
+from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.source import op_name
 from clipcompiler.trace.traced import TracedLoss
 
@@ -193,7 +194,7 @@ def refuse_updates(traced: TracedLoss) -> None:
     """A buffer that the forward writes is either read from the batch or stale in the compiled step."""
     for name, node in traced.updates.items():
         origin = traced.origin(node)
-        if depends_on_batch(node, traced):
+        if any(source.name in traced.inputs for source in sources_of([node])):
             raise ExamplesMixed(
                 f"the buffer {name} is updated from the whole batch",
                 origin=origin,
@@ -204,18 +205,3 @@ def refuse_updates(traced: TracedLoss) -> None:
             origin=origin,
             remedy="update the buffer outside the forward",
         )
-
-
-def depends_on_batch(node: fx.Node, traced: TracedLoss) -> bool:
-    """Whether a value is computed from the batch."""
-    seen: set[fx.Node] = set()
-    pending = [node]
-    while pending:
-        current = pending.pop()
-        if current in seen:
-            continue
-        seen.add(current)
-        if current.name in traced.inputs:
-            return True
-        pending += current.all_input_nodes
-    return False

@@ -11,6 +11,7 @@ from torch import fx
 
 from clipcompiler.errors import UnsupportedLoss
 from clipcompiler.trace.export import without_mistaken_reference
+from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.source import op_name
 from clipcompiler.trace.traced import N, TracedLoss
 
@@ -51,25 +52,11 @@ def open_reduction(traced: TracedLoss) -> tuple[TracedLoss, tuple[Term, ...]]:
     opened = replace(traced, graph=graph, updates={b: copies[n] for b, n in traced.updates.items()})
     terms = tuple(Opener(opened).terms(copies[traced.loss], sympy.Integer(1)))
     graph.output(tuple(term.node for term in terms))
-    alive = {node for term in terms for node in reached(term.node)} | set(opened.updates.values())
-    for update in opened.updates.values():
-        alive |= reached(update)
+    alive = sources_of([*(term.node for term in terms), *opened.updates.values()])
     for node in reversed(graph.nodes):
         if node.op == "call_function" and node not in alive:
             graph.erase_node(node)
     return opened, terms
-
-
-def reached(node: fx.Node) -> set[fx.Node]:
-    """A node and all it is computed from."""
-    seen: set[fx.Node] = set()
-    pending = [node]
-    while pending:
-        current = pending.pop()
-        if current not in seen:
-            seen.add(current)
-            pending += current.all_input_nodes
-    return seen
 
 
 class Opener:

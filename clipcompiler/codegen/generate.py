@@ -13,6 +13,7 @@ from clipcompiler.codegen.program import Program
 from clipcompiler.codegen.pull_back import write_pull_back
 from clipcompiler.codegen.sums import Sums, write_clip_factors
 from clipcompiler.codegen.template import module_source
+from clipcompiler.derive.notation import show_folded, show_order
 from clipcompiler.plan import Choice, Order, Plan
 
 __all__ = ["generate"]
@@ -69,6 +70,12 @@ def explained(choice: Choice, bias: Choice | None) -> list[str]:
     for term in choice.terms:
         left = f"{choice.name}: g[{','.join(map(str, term.network.output))}]"
         lines.append(f"{left} = {term.network}")
+    if len(choice.terms) == 1 and not choice.instantiates:
+        square, tree = choice.terms[0].square, choice.trees[0]
+        if bias is None:
+            lines.append(f"  ‖g‖² = {show_order(square, tree)}")
+        else:
+            lines.append(f"  ‖g‖² + ‖g of {bias.name}‖² = {show_folded(square, tree)}")
     also = f", {bias.name} folded in" if bias is not None else ""
     lines.append(f"  {choice.order.value}{also}: {choice.why}")
     return lines

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clipcompiler.algebra import Factor, Letter
+import sympy
+
+from clipcompiler.algebra import Factor, Pair
 from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.derive.derived import Term
+from clipcompiler.derive.notation import primed, show_order
+from clipcompiler.derive.references import Elementwise
 
 __all__ = ["Derivation"]
 
@@ -18,35 +22,50 @@ class Derivation:
     Attributes:
         name: the parameter.
         terms: the terms of its gradient.
+        trees: for each term the order in which its squared norm is summed.
         order: the contraction order chosen.
         why: why.
     """
 
     name: str
     terms: tuple[Term, ...]
+    trees: tuple[Pair, ...]
     order: str
     why: str
 
     def __str__(self) -> str:
         lines = [self.name]
-        for term in self.terms:
-            lines += [f"  {head:<12}{text}" for head, text in steps(term)]
+        for term, tree in zip(self.terms, self.trees, strict=True):
+            lines += [f"  {head:<12}{text}" for head, text in steps(term, tree)]
         return "\n".join([*lines, f"  {'order':<12}{self.order}: {self.why}"])
 
 
-def steps(term: Term) -> list[tuple[str, str]]:
+def steps(term: Term, tree: Pair) -> list[tuple[str, str]]:
     """The lines of one term."""
     network = term.network
     place = f"in {term.origin.module_path or 'the root module'}, {term.origin.op}, rule {term.rule.name}"
     own = ",".join(map(str, network.output))
+    where = [("where", f"{f} = {written(f.tensor.reference)}") for f in network.factors if is_composed(f)]
     return [
         ("op", place),
         ("rule", term.rule.statement),
         ("here", term.equation),
         ("gradient", f"g[{own}] = {network}"),
+        *where,
         ("norm", f"‖g[n]‖² = {squared(term)}"),
+        ("summed as", show_order(term.square, tree)),
         ("clipped sum", f"G[{','.join(map(str, term.letters))}] = Σ_n c[n] g[{own}]"),
     ]
+
+
+def is_composed(factor: Factor) -> bool:
+    """Whether a factor is an expression of several tensors."""
+    return isinstance(factor.tensor.reference, Elementwise)
+
+
+def written(reference: Elementwise) -> str:
+    """An expression with its tensors accessed by letters."""
+    return str(reference.expression.xreplace({s: sympy.Symbol(str(f)) for s, f in reference.reads})).replace("*", "·")
 
 
 def squared(term: Term) -> str:
@@ -58,11 +77,3 @@ def squared(term: Term) -> str:
     first = network.product
     second = " ".join(primed(f, positions) for f in network.factors)
     return f"Σ_{{{','.join(over)}}} {first} · {second}" if positions else f"Σ_{{{','.join(over)}}} ({first})²"
-
-
-def primed(factor: Factor, positions: frozenset[Letter]) -> str:
-    """A factor of the second copy."""
-    text = str(factor)
-    for letter in sorted(positions, key=lambda x: len(x.name), reverse=True):
-        text = text.replace(letter.name, f"{letter.name}'")
-    return text

@@ -7,6 +7,7 @@ from torch import fx
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.axes.call import operands_of
 from clipcompiler.derive.derived import Functions, Use
+from clipcompiler.trace.flow import sources_of
 
 __all__ = ["functions_of", "uses_of"]
 
@@ -32,16 +33,10 @@ def functions_of(axes: Axes, uses: tuple[Use, ...]) -> Functions:
     """The values among the uses that are no parameters themselves, and what lies between them and the parameters."""
     values = tuple(dict.fromkeys(use.source for use in uses if use.source.op != "placeholder"))
     parameters = {p for value in values for p in axes.trainable[value]}
-    between: set[fx.Node] = set()
-    pending = list(values)
-    while pending:
-        node = pending.pop()
-        if node.op != "placeholder" and node not in between:
-            between.add(node)
-            pending += node.all_input_nodes
+    between = sources_of(values)
     order = list(axes.traced.graph.nodes)
     return Functions(
         values,
         tuple(node for node in order if node in parameters),
-        tuple(node for node in order if node in between),
+        tuple(node for node in order if node in between and node.op != "placeholder"),
     )

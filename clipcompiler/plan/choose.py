@@ -57,7 +57,7 @@ def name_of(derived: Derived, source: fx.Node) -> str:
 def cheapest(ways: list[Choice], machine: Machine) -> Choice:
     """The way of the least predicted time, with the reason."""
     best = min(ways, key=lambda way: way.seconds(machine))
-    return replace(best, why=reason(best, ways, machine))
+    return replace(best, why=reason(best))
 
 
 def instantiated(ways: list[Choice], order: Order, why: str) -> Choice:

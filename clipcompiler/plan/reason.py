@@ -10,13 +10,12 @@ import math
 
 from clipcompiler.algebra import Letter, Network
 from clipcompiler.plan.choice import Choice, Order
-from clipcompiler.plan.machine import Machine
 from clipcompiler.plan.table import amount_of
 
 __all__ = ["reason"]
 
 
-def reason(best: Choice, ways: list[Choice], machine: Machine) -> str:
+def reason(best: Choice) -> str:
     """One line: both sides of the comparison that decided, or what made one unnecessary."""
     network = best.terms[0].network
     if len(best.terms) > 1:
@@ -27,9 +26,8 @@ def reason(best: Choice, ways: list[Choice], machine: Machine) -> str:
         return "g is a sum of ȳ"
     if len(network.factors) > 2:
         return "the least predicted time of all orders"
-    grams = [w for w in ways if w.order in (Order.GRAM, Order.RANK_ONE)]
-    if not grams or best.terms[0].square.positions == frozenset():
-        return "g is an elementwise product"
+    if sizes(network)[1:] == (1, 1):
+        return "g is a sum of elementwise products"
     return compared(best, network)
 
 

@@ -197,7 +197,7 @@ class CompiledStep(nn.Module):
     def derivation(self, name: str) -> Derivation:
         """How the squared norm of one parameter follows from the equation of its op."""
         choice = self.plan[name]
-        return Derivation(name, choice.terms, choice.order.value, choice.why)
+        return Derivation(name, choice.terms, choice.trees, choice.order.value, choice.why)
 
     def verify(self, *args: Any, tolerance: float = 1e-9, **kwargs: Any) -> float:
         """Runs the generated program in float64 and compares it with one backward pass an example in float64.

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import CompileError, UntraceableModel
 from clipcompiler.origin import Origin
+from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.normal_form import to_normal_form
 from clipcompiler.trace.source import line_of_traceback
 from clipcompiler.trace.traced import Parameter, TracedLoss
@@ -120,12 +121,10 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
 
 
 def reach(graph: fx.Graph, kept: list[fx.Node]) -> None:
-    """Removes what neither the loss nor a buffer update reaches; placeholders stay."""
-    alive = set(kept) | {graph.output_node()}
+    """Removes what neither the loss nor a buffer update is computed from; placeholders stay."""
+    alive = sources_of([graph.output_node(), *kept])
     for node in reversed(graph.nodes):
-        if node in alive:
-            alive.update(node.all_input_nodes)
-        elif node.op != "placeholder":
+        if node not in alive and node.op != "placeholder":
             graph.erase_node(node)
 
 

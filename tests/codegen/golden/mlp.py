@@ -61,16 +61,19 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
     # ── squared norms of the per-example gradients ────────────────────────────────────────────────
     with torch.no_grad():
         # fc1.weight: g[n,o,i] = ȳ[n,o] x[n,i]
+        #   ‖g‖² + ‖g of fc1.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
         #   rank one, fc1.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
         fc1_weight_cotangent_gram = fc1_cotangent.square().sum(1)
         fc1_weight_input_gram = view.square().sum(1)
         fc1_weight_sq = fc1_weight_cotangent_gram * (fc1_weight_input_gram + 1)
         # fc2.weight: g[n,o,i] = ȳ[n,o] x[n,i]
+        #   ‖g‖² + ‖g of fc2.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
         #   rank one, fc2.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
         fc2_weight_cotangent_gram = fc2_cotangent.square().sum(1)
         fc2_weight_input_gram = sigmoid.square().sum(1)
         fc2_weight_sq = fc2_weight_cotangent_gram * (fc2_weight_input_gram + 1)
         # fc3.weight: g[n,o,i] = ȳ[n,o] x[n,i]
+        #   ‖g‖² + ‖g of fc3.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
         #   rank one, fc3.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
         fc3_weight_cotangent_gram = fc3_cotangent.square().sum(1)
         fc3_weight_input_gram = sigmoid_2.square().sum(1)

@@ -1,0 +1,20 @@
+"""graph → which values flow into which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import networkx as nx
+from torch import fx
+
+__all__ = ["sources_of"]
+
+
+def sources_of(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    """The nodes, and every node that their values are computed from."""
+    wanted = set(nodes)
+    if not wanted:
+        return set()
+    graph = next(iter(wanted)).graph
+    flow = nx.DiGraph((source, node) for node in graph.nodes for source in node.all_input_nodes)
+    return wanted.union(*(nx.ancestors(flow, node) for node in wanted if node in flow))
