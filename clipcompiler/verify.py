@@ -55,7 +55,7 @@ def oracle(
     model, loss_fn = copied(model, dtype), copied(loss_fn, dtype)
     batch = pytree.tree_map_only(Tensor, lambda t: cast(t, dtype), (tuple(args), dict(kwargs or {})))
     size = next(leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)).shape[0]
-    named = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    named = {n: p for n, p in parameters_of(model, loss_fn).items() if p.requires_grad}
     losses, norms, factors = [], [], []
     total = {name: torch.zeros_like(p) for name, p in named.items()}
     for n in range(size):
@@ -72,6 +72,15 @@ def oracle(
     empty = torch.zeros(0, dtype=dtype)
     stacked = [torch.stack(v) if v else empty for v in (losses, norms, factors)]
     return Oracle(stacked[0], stacked[1], stacked[2], total)
+
+
+def parameters_of(model: nn.Module, loss_fn: Any) -> dict[str, nn.Parameter]:
+    """The parameters of the model, and of a loss that is a module, by the names that the step gives them."""
+    own = dict(model.named_parameters())
+    if isinstance(loss_fn, nn.Module):
+        held = {id(p) for p in own.values()}
+        own |= {f"loss_fn.{n}": p for n, p in loss_fn.named_parameters() if id(p) not in held}
+    return own
 
 
 def copied(module: Any, dtype: torch.dtype) -> Any:

@@ -8,7 +8,9 @@ from clipcompiler.dsl import RuleSet
 from . import (
     affine,
     convolution,
+    copies,
     creation,
+    indexing,
     losses,
     normalisation,
     pointwise,
@@ -26,7 +28,9 @@ default_rules: RuleSet = RuleSet.of_modules(
     (
         affine,
         convolution,
+        copies,
         creation,
+        indexing,
         losses,
         normalisation,
         pointwise,

@@ -69,9 +69,14 @@ def instance_norm(
     eps: float,
     cudnn_enabled: bool,
 ) -> Form:
-    """y[n,c,s] = x̂[n,c,s] W[c] + b[c],  x̂ normalised over the places of a channel, or by running statistics"""
+    """y[n,c,s] = x̂[n,c,s] W[c] + b[c],  x̂ normalised over the places of a channel, or by running statistics
+
+    With both, the running statistics are updated from every example, though the op does not say so.
+    """
     if not use_input_stats:
         return affine_by_statistics(input, weight, bias, running_mean, running_var, eps)
+    if running_mean or running_var:
+        return mixes(input, range(input.ndim))
     if not weight and not bias:
         return mixes(input, range(2, input.ndim))
     x_hat = auxiliary(

@@ -83,7 +83,7 @@ def select(self: Operand, dim: int, index: Any) -> Form:
 def slice(self: Operand, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Form:
     """y[s] = x[start + step·s] along one dim"""
     whole = start in (None, 0) and step == 1 and (end is None or is_end(end, self.shape[dim]))
-    return mixes(self, () if whole else [dim])
+    return moves(self, range(self.ndim)) if whole else mixes(self, [dim])
 
 
 def is_end(end: Any, size: Any) -> bool:

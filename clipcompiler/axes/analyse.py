@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 
 from clipcompiler.axes.call import Call, call, operands_of
@@ -52,6 +53,10 @@ class Axes:
         value = self.layouts.get(node, ())
         layouts = value if isinstance(value, list) else [value]
         return any(layout is not None and carrying_dims(layout) for layout in layouts)
+
+    def reads_gradient(self, node: fx.Node) -> bool:
+        """Whether a gradient can flow from the value of a node to its operands."""
+        return differentiable(node)
 
 
 @dataclass(slots=True)
@@ -114,7 +119,9 @@ class Analysis:
             return
         operands, sized = operands_of(self.traced, node)
         alone = not any(carrying_dims(self.operand(o)) for o in operands.values())
-        self.trainable[node] = frozenset().union(*(self.trainable.get(o, frozenset()) for o in operands.values()))
+        if differentiable(node):
+            found = (self.trainable.get(o, frozenset()) for o in operands.values())
+            self.trainable[node] = frozenset[fx.Node]().union(*found)
         shapes = self.shapes(node)
         if alone and not any(has_batch(size) for shape in shapes for size in shape):
             if sized:
@@ -172,6 +179,13 @@ class Analysis:
         if isinstance(value, (list, tuple)):
             return [self.traced.shape(node, k) for k in range(len(value))]
         return [self.traced.shape(node)]
+
+
+def differentiable(node: fx.Node) -> bool:
+    """Whether a gradient flows through an op: not through detach, nor to integers and truths."""
+    value = node.meta["val"]
+    first = value[0] if isinstance(value, (list, tuple)) else value
+    return node.target is not torch.ops.aten.detach.default and (first.is_floating_point() or first.is_complex())
 
 
 HOW_TO = "give the op a rule of your own: see docs/write-a-rule.md, cc.op_rule"

@@ -10,6 +10,8 @@ from torch import Tensor, fx
 
 from clipcompiler.dsl import ABSENT, Operand
 from clipcompiler.dsl.ruleset import Form, OpRule
+from clipcompiler.errors import NoRule
+from clipcompiler.trace.source import op_name
 from clipcompiler.trace.traced import TracedLoss
 
 __all__ = ["Call", "call", "operands_of"]
@@ -35,11 +37,23 @@ class Call:
 
 
 def call(traced: TracedLoss, node: fx.Node, rule: OpRule) -> Call:
-    """Applies a rule to the arguments of a node."""
+    """Applies a rule to the arguments of a node.
+
+    Raises:
+        NoRule: where the rule does not fit them.
+    """
     reader = ArgumentReader(traced, node)
     args = [reader.read(value, name) for value, name in zip(node.args, reader.names, strict=False)]
     kwargs = {name: reader.read(value, name) for name, value in node.kwargs.items()}
-    return Call(node, rule, rule(*args, **kwargs), reader.operands, reader.sized)
+    try:
+        form = rule(*args, **kwargs)
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        raise NoRule(
+            f"the rule '{rule.name}' does not fit this call of {op_name(node)}: {error}",
+            origin=traced.origin(node),
+            remedy="call the op another way, or give it a rule of your own: see docs/write-a-rule.md, cc.op_rule",
+        ) from error
+    return Call(node, rule, form, reader.operands, reader.sized)
 
 
 def operands_of(traced: TracedLoss, node: fx.Node) -> tuple[Mapping[str, fx.Node], bool]:

@@ -10,6 +10,10 @@ REMEDIES = (
         "batch norm in training mode averages over the batch: use nn.GroupNorm or nn.LayerNorm, "
         "or put the module in eval mode (module.eval()) to use its running statistics",
     ),
+    (
+        ("instance_norm",),
+        "its running statistics are updated from the whole batch: set track_running_stats=False, or eval mode",
+    ),
     (("softmax",), "take the softmax over a dim within the example"),
     (
         ("mean", "sum", "std", "var", "max", "min", "norm", "amax", "amin", "median", "prod"),

@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from torch import fx
 
 from clipcompiler.codegen.body import Body
-from clipcompiler.codegen.calls import call_text
+from clipcompiler.codegen.calls import call_text, literal
 from clipcompiler.derive.derived import Derived
 from clipcompiler.derive.references import OperandTap, OutputTap, Tap
+from clipcompiler.trace.traced import TracedLoss
+
+#: Constants of at most this many elements stand in the program itself.
+LITERAL = 4096
 
 __all__ = ["write_cotangents", "write_forward", "write_functions", "write_parameters"]
 
@@ -27,9 +31,16 @@ def write_parameters(body: Body, derived: Derived) -> dict[fx.Node, str]:
         elif (parameter := traced.parameters.get(node.name)) is not None:
             values[node] = body.bind(parameter.name, f'parameters["{parameter.name}"].detach()')
         else:
-            name = traced.buffers[node.name]
-            values[node] = body.bind(name, f'buffers["{name}"]')
+            values[node] = body.bind(traced.buffers[node.name], buffer_text(traced, traced.buffers[node.name]))
     return values
+
+
+def buffer_text(traced: TracedLoss, name: str) -> str:
+    """A buffer of the model, or a small constant of the forward as a literal."""
+    constant = traced.constants.get(name)
+    if constant is None or constant.numel() > LITERAL:
+        return f'buffers["{name}"]'
+    return f'torch.tensor({literal(constant.tolist())}, dtype={constant.dtype}, device="{constant.device}")'
 
 
 def write_functions(

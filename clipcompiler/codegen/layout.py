@@ -17,6 +17,8 @@ def wrapped(line: str, width: int = WIDTH) -> list[str]:
     if opening < 0:
         return [line]
     head, inner, tail = line[: opening + 1], line[opening + 1 : closing], line[closing:]
+    if not inner.strip():
+        return [line]
     items, terms = split_at(inner, ","), split_at(inner, "+")
     lines = [head]
     if len(items) > 1 or inner.rstrip().endswith(","):

@@ -45,6 +45,8 @@ def meetings(parameter: fx.Node, derived: Derived) -> list[tuple[fx.Node, fx.Nod
         for user in source.users:
             if user.op == "output" or not user.users:
                 continue
+            if not axes.reads_gradient(user):
+                continue
             if axes.carries(user):
                 found.append((source, user))
             elif user not in seen:

@@ -19,7 +19,7 @@ def uses_of(axes: Axes) -> tuple[Use, ...]:
         if not axes.carries(node) or not alive(node):
             continue
         for name, operand in operands_of(axes.traced, node)[0].items():
-            if not axes.carries(operand) and axes.trainable.get(operand):
+            if not axes.carries(operand) and axes.trainable.get(operand) and axes.reads_gradient(node):
                 found.append(Use(node, name, operand))
     return tuple(found)
 

@@ -103,7 +103,8 @@ def pointwise(function: Callable[..., sympy.Expr] | None, *operands: Any) -> Equ
     """y = function(operands), element by element, with broadcasting.
 
     ``operands`` are tensors or numbers. With ``function=None`` only the places are stated: the derivative
-    for a parameter is then taken by automatic differentiation, element by element.
+    for a parameter is then taken by automatic differentiation, element by element. So it is where the formula
+    loses an operand, as 0·x does.
     """
     tensors = [o for o in operands if isinstance(o, Operand)]
     if function is None:
@@ -118,6 +119,8 @@ def pointwise(function: Callable[..., sympy.Expr] | None, *operands: Any) -> Equ
         return o[tuple(sympy.Integer(0) if is_one(size) else k for k, size in zip(own, o.shape, strict=True))]
 
     value = sympy.sympify(function(*(element(o) for o in operands if not isinstance(o, Absent))))
+    if len({str(a.base.label) for a in accesses(value)}) < len(tensors):
+        return Aligned(broadcast_sources(tensors), pointwise=True)
     return Equation(tuple(letters), value)
 
 

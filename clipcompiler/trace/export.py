@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,17 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch._decomp import decomposition_table
+from torch._dynamo.exc import UserError
 from torch.export import Dim, ExportedProgram, export
-from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import CompileError, UntraceableModel
 from clipcompiler.origin import Origin
+from clipcompiler.trace.environment import SIZES, tracing
 from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.normal_form import to_normal_form
-from clipcompiler.trace.source import line_of_traceback
-from clipcompiler.trace.traced import Parameter, TracedLoss
-from clipcompiler.trace.wrap import ModelWithLoss, WithoutValueChecks
+from clipcompiler.trace.placeholders import names_of_inputs, own_name, placeholders, refuse_hidden_parameters
+from clipcompiler.trace.source import line_of_traceback, origin_of
+from clipcompiler.trace.traced import TracedLoss
+from clipcompiler.trace.without_grad import keep_regions_without_grad
+from clipcompiler.trace.wrap import ModelWithLoss
 
 __all__ = ["trace"]
 
@@ -65,12 +66,39 @@ def exported(module: ModelWithLoss, batch: Any) -> ExportedProgram:
     """``torch.export`` with one symbol for the batch size, then made functional, composite ops kept whole."""
     examples = Dim("N")
     dims = pytree.tree_map(lambda leaf: {0: examples} if isinstance(leaf, Tensor) else None, batch)
-    with warnings.catch_warnings(), torch.enable_grad(), WithoutValueChecks():
-        warnings.simplefilter("ignore")
-        program = export(module, batch, dynamic_shapes=dims, strict=False)
+    with tracing(module):
+        try:
+            program = export(module, batch, dynamic_shapes=dims, strict=False)
+        except UserError as error:
+            if "satisfy the generated guard" not in str(error):
+                raise
+            program = export(
+                module, batch, dynamic_shapes=dims, strict=False, prefer_deferred_runtime_asserts_over_guards=True
+            )
+            refuse_conditions(program)
+        keep_regions_without_grad(program)
         with without_mistaken_reference():
             functional: ExportedProgram = program.run_decompositions({})
     return functional
+
+
+def refuse_conditions(program: ExportedProgram) -> None:
+    """The conditions on sizes that torch could not decide must hold for every batch size.
+
+    Raises:
+        UntraceableModel: naming the condition that fails for some number of examples.
+    """
+    for node in program.graph.nodes:
+        if node.target is not aten._assert_scalar.default or not isinstance(node.args[0], fx.Node):
+            continue
+        condition = node.args[0].meta["val"].node.expr
+        for symbol in condition.free_symbols:
+            if not all(bool(condition.subs(symbol, size)) for size in SIZES):
+                raise UntraceableModel(
+                    f"the model works only for batch sizes with {condition}",
+                    origin=origin_of(node),
+                    remedy="take the batch size from the input: x.shape[0], or -1 in a view",
+                )
 
 
 @contextmanager
@@ -104,7 +132,9 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
     loss = values[signature.user_outputs[0]]
     graph.output((copies[loss],))
     to_normal_form(graph)
+    refuse_hidden_parameters(program, module)
     parameters, buffers, inputs = placeholders(program, module, graph, names)
+    constants = {own_name(name): value for name, value in program.constants.items()}
     updates = {b: copies[values[name]] for name, b in signature.buffers_to_mutate.items()}
     traced = TracedLoss(
         graph,
@@ -114,7 +144,7 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
         inputs,
         updates,
         batch_symbol(graph, inputs),
-        program.constants,
+        constants,
     )
     reach(graph, [*updates.values()])
     return traced
@@ -126,65 +156,6 @@ def reach(graph: fx.Graph, kept: list[fx.Node]) -> None:
     for node in reversed(graph.nodes):
         if node not in alive and node.op != "placeholder":
             graph.erase_node(node)
-
-
-def placeholders(
-    program: ExportedProgram, module: ModelWithLoss, graph: fx.Graph, names: list[str]
-) -> tuple[dict[str, Parameter], dict[str, str], tuple[str, ...]]:
-    """Parameters (one placeholder an object, whatever its names), buffers and inputs of the graph."""
-    nodes = {n.name: n for n in graph.nodes if n.op == "placeholder"}
-    first: dict[int, fx.Node] = {}
-    parameters: dict[str, Parameter] = {}
-    buffers: dict[str, str] = {}
-    inputs: list[str] = []
-    for spec in program.graph_signature.input_specs:
-        node = nodes[spec.arg.name]
-        if spec.kind is InputKind.USER_INPUT:
-            if "val" in node.meta and isinstance(node.meta["val"], Tensor):
-                inputs.append(node.name)
-        elif spec.kind is InputKind.PARAMETER:
-            value = module.get_parameter(str(spec.target))
-            known = first.setdefault(id(value), node)
-            if known is not node:
-                node.replace_all_uses_with(known)
-            else:
-                name = str(spec.target).removeprefix("model.")
-                parameters[node.name] = Parameter(name, tuple(value.shape), value.requires_grad)
-        else:
-            buffers[node.name] = str(spec.target).removeprefix("model.")
-    renamed = rename(graph, inputs, names)
-    reached = {p for p, q in parameters.items() if nodes[p].users}
-    parameters = {(p if p in reached else q.name): q for p, q in parameters.items()}
-    seen = set(first)
-    for name, value in module.model.named_parameters():
-        if id(value) not in seen:
-            parameters[name] = Parameter(name, tuple(value.shape), value.requires_grad)
-    return parameters, buffers, renamed
-
-
-def rename(graph: fx.Graph, inputs: list[str], names: list[str]) -> tuple[str, ...]:
-    """The inputs under the names that the user's own signatures give them."""
-    nodes = {n.name: n for n in graph.nodes if n.op == "placeholder"}
-    for old, new in zip(inputs, names, strict=True):
-        nodes[old]._rename(new)
-    return tuple(nodes[old].name for old in inputs)
-
-
-def names_of_inputs(model: nn.Module, loss_fn: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[str]:
-    """A name for each tensor of the batch: the parameter names of ``model.forward``, ``target``, the keywords."""
-    positional = [
-        p.name
-        for p in inspect.signature(model.forward).parameters.values()
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    count = len(args) - (loss_fn is not None)
-    heads = [positional[k] if k < len(positional) else f"input_{k}" for k in range(count)]
-    named = [*zip(heads, args, strict=False), *([("target", args[-1])] if loss_fn is not None else [])]
-    names: list[str] = []
-    for name, value in [*named, *kwargs.items()]:
-        tensors = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
-        names += [name] if len(tensors) == 1 else [f"{name}_{k}" for k in range(len(tensors))]
-    return names
 
 
 def batch_symbol(graph: fx.Graph, inputs: tuple[str, ...]) -> Any:

@@ -1,8 +1,8 @@
 """One module in which many sample calls contribute to the loss: one trace serves them all.
 
 Every variant is one placed sample and a choice of what is trained: one operand, every operand that can be, or
-a factor before the op. Its contribution to the loss of an example is Σ y (s y + 1) over the example's part of
-the output y, with numbers s, so that the cotangent differs from place to place.
+a factor before the op. The loss of an example is Σ y (s y + 1) over its part of every output y, with numbers s
+of their own, so that the cotangent differs from place to place.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from placing import Placed, form_of, outputs, parameters_of
-from sampling import Size, at, batch_shape, by_example, drawn, into_place
+from placing import Placed, outputs, parameters_of
+from sampling import Size, Spec, batch_shape, by_example, drawn, into_place
 from torch import Tensor, nn
 
 from clipcompiler.dsl import RuleSet
 from clipcompiler.rules import default_rules
 
-__all__ = ["UPSTREAM", "Bench", "Variant", "variants_of"]
-
-UPSTREAM = "factor before the op"
+__all__ = ["Bench", "Variant", "variants_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +30,12 @@ class Variant:
     upstream: bool = False
 
     def __str__(self) -> str:
-        return f"{self.placed}, {UPSTREAM if self.upstream else 'trained'}: {', '.join(self.trained)}"
+        how = "trained before" if self.upstream else "trained"
+        return f"{self.placed}, {how}: {', '.join(self.trained)}"
 
 
 def variants_of(placed: Placed, rules: RuleSet = default_rules) -> list[Variant]:
-    """Each operand trained alone, all of them together, and a factor before the op."""
+    """Each operand trained alone, all of them together; where none can be, a factor before the op."""
     own = parameters_of(placed, rules)
     found = [Variant(placed, (name,)) for name in own]
     if len(own) > 1:
@@ -48,81 +47,64 @@ def variants_of(placed: Placed, rules: RuleSet = default_rules) -> list[Variant]
 
 
 class Bench(nn.Module):
-    """The sum of the contributions of some variants, [N]."""
+    """The losses of some variants, added: [N]."""
 
     def __init__(self, variants: Sequence[Variant], seed: int = 0) -> None:
         super().__init__()
         self.variants = tuple(variants)
-        self.generator = torch.Generator().manual_seed(seed)
-        self.inputs: list[tuple[int, str]] = []
+        generator = torch.Generator().manual_seed(seed)
+        self.inputs: dict[tuple[Placed, str], Spec] = {}
         for k, variant in enumerate(self.variants):
-            self.add(k, variant)
+            for name, spec in variant.placed.sample.operands.items():
+                if spec.carrying is not None:
+                    self.inputs[id(variant.placed), name] = spec
+                self.hold(own_name(k, name), name, spec, variant, generator)
+        batch = self.batch(1)
+        width = self.parts(*batch).shape[1]
+        self.register_buffer("scale", 0.5 + torch.rand(width, generator=generator, dtype=torch.float64))
 
-    def add(self, k: int, variant: Variant) -> None:
-        """Parameters, buffers and inputs of one variant."""
-        for name, spec in variant.placed.sample.operands.items():
-            own = f"v{k}_{identifier(name)}"
-            if spec.carrying is not None:
-                self.inputs.append((k, name))
-                if variant.upstream and name in variant.trained:
-                    shape = tuple(1 if isinstance(size, Size) else size for size in spec.shape)
-                    factor = 0.8 + 0.4 * torch.rand(shape, generator=self.generator, dtype=torch.float64)
-                    self.register_parameter(own, nn.Parameter(factor))
-            elif name in variant.trained:
-                self.register_parameter(own, nn.Parameter(spec.tensor(0, self.generator)))
-            else:
-                self.register_buffer(own, spec.tensor(0, self.generator))
-        count = torch.Size(at(variant.placed.out, 1)).numel()
-        scale = 0.5 + torch.rand(count, generator=self.generator, dtype=torch.float64)
-        self.register_buffer(f"v{k}_scale", scale)
+    def hold(self, own: str, name: str, spec: Spec, variant: Variant, generator: torch.Generator) -> None:
+        """The parameter or buffer of one operand of one variant."""
+        trained = name in variant.trained
+        if spec.carrying is None and trained:
+            self.register_parameter(own, nn.Parameter(spec.tensor(0, generator)))
+        elif spec.carrying is None:
+            self.register_buffer(own, spec.tensor(0, generator))
+        elif trained and variant.upstream:
+            shape = tuple(1 if isinstance(size, Size) else size for size in spec.shape)
+            factor = 0.8 + 0.4 * torch.rand(shape, generator=generator, dtype=torch.float64)
+            self.register_parameter(own, nn.Parameter(factor))
 
     def batch(self, examples: int, seed: int = 1) -> tuple[Tensor, ...]:
-        """Inputs for some examples; the first ones are the same whatever their number."""
+        """Inputs for up to eight examples; the first ones are the same whatever their number."""
         generator = torch.Generator().manual_seed(seed)
-        found = []
-        for k, name in self.inputs:
-            spec = self.variants[k].placed.sample.operands[name]
-            found.append(drawn(spec, (8, *batch_shape(spec)), generator)[:examples].clone())
-        return tuple(found)
+        full = [drawn(spec, (8, *batch_shape(spec)), generator) for spec in self.inputs.values()]
+        return tuple(x[:examples].clone() for x in full)
 
     def forward(self, *batch: Tensor) -> Tensor:
-        given = dict(zip(self.inputs, batch, strict=True))
-        total = None
+        parts = self.parts(*batch)
+        return (parts * (self.scale * parts + 1)).sum(1)
+
+    def parts(self, *batch: Tensor) -> Tensor:
+        """The outputs of all variants, [N, elements of one example]."""
+        given = {key: into_place(x, spec) for (key, spec), x in zip(self.inputs.items(), batch, strict=True)}
+        found = []
         for k, variant in enumerate(self.variants):
-            own = self.contribution(k, variant, given, batch[0].shape[0])
-            total = own if total is None else total + own
-        return total
+            values = {name: self.operand(k, name, variant, given) for name in variant.placed.sample.operands}
+            for y in outputs(variant.placed.sample(values, batch[0].shape[0])):
+                if y.is_floating_point() and y.dim() == len(variant.placed.out):
+                    found.append(by_example(y, variant.placed.out, batch[0].shape[0]))
+        return torch.cat(found, 1)
 
-    def contribution(self, k: int, variant: Variant, given: dict[tuple[int, str], Tensor], examples: int) -> Tensor:
-        """Σ y (s y + 1) by example."""
-        sample = variant.placed.sample
-        values: dict[str, Tensor] = {}
-        for name, spec in sample.operands.items():
-            own = getattr(self, f"v{k}_{identifier(name)}", None)
-            values[name] = own if spec.carrying is None else into_place(given[k, name], spec)
-            if spec.carrying is not None and own is not None:
-                values[name] = values[name] * own
-        parts = []
-        for y in outputs(sample(values, examples)):
-            if y.is_floating_point() and y.dim() == len(variant.placed.out):
-                part = by_example(y, variant.placed.out, examples)
-                scale = getattr(self, f"v{k}_scale")
-                parts.append((part * (part * scale[: part.shape[1]] + 1)).sum(1))
-        return sum(parts[1:], parts[0])
+    def operand(self, k: int, name: str, variant: Variant, given: dict[tuple[int, str], Tensor]) -> Tensor:
+        """One operand of one variant."""
+        own = getattr(self, own_name(k, name), None)
+        carrier = given.get((id(variant.placed), name))
+        if carrier is None:
+            return own
+        return carrier if own is None else carrier * own
 
 
-def identifier(name: str) -> str:
-    """``tensors[0]`` → ``tensors_0``"""
-    return name.replace("[", "_").replace("]", "")
-
-
-def differentiable(placed: Placed, rules: RuleSet = default_rules) -> bool:
-    """Whether some output has a gradient."""
-    del rules
-    values = {k: spec.tensor(2) for k, spec in placed.sample.operands.items()}
-    for spec, value in zip(placed.sample.operands.values(), values.values(), strict=True):
-        value.requires_grad_(spec.is_real)
-    return any(y.requires_grad for y in outputs(placed.sample(values, 2)))
-
-
-_ = form_of
+def own_name(k: int, operand: str) -> str:
+    """``tensors[0]`` of variant 3 → ``v3_tensors_0``"""
+    return f"v{k}_{operand.replace('[', '_').replace(']', '')}"

@@ -233,4 +233,4 @@ def by_example(value: Tensor, shape: tuple[Any, ...], examples: Any) -> Tensor:
     value = value.movedim(dim, 0) if dim else value
     if before > 1:
         value = value.reshape(before, examples, -1).movedim(1, 0)
-    return value.reshape(examples, -1)
+    return value if shape == (n, shape[-1]) else value.reshape(examples, -1)

@@ -1,0 +1,153 @@
+"""How the model is run while it is traced: what a graph of ops would not show is refused, lines are kept."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import sympy
+import torch
+from torch import nn
+from torch.fx.proxy import TracerBase
+
+from clipcompiler.errors import UntraceableModel
+from clipcompiler.origin import Origin
+from clipcompiler.trace.source import is_users
+from clipcompiler.trace.wrap import WithoutValueChecks
+
+__all__ = ["SIZES", "tracing"]
+
+#: Batch sizes at which a Python branch on the batch size must decide alike.
+SIZES = (1, 2, 3, 4, 6, 8, 12, *(2**k for k in range(4, 31)))
+
+
+@contextmanager
+def tracing(model: nn.Module) -> Iterator[None]:
+    """Within it, ``torch.export`` keeps the user's lines and meets no gradient that the ops do not show.
+
+    Raises:
+        UntraceableModel: for a backward of the user's own (``autograd.Function``, hooks), and for a Python
+            branch on the batch size that goes one way for some sizes and another way for others.
+    """
+    refuse_hooks(model)
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(WithoutValueChecks())
+        stack.enter_context(torch.backends.opt_einsum.flags(enabled=False))
+        for target, name, replacement in (
+            (torch.autograd.Function, "apply", classmethod(apply_of_torch_only(torch.autograd.Function.apply))),
+            (torch.Tensor, "register_hook", no_hook),
+            (torch.inference_mode, "__enter__", no_inference_mode(torch.inference_mode.__enter__)),
+            (torch.SymBool, "__bool__", same_branch(torch.SymBool.__bool__)),
+        ):
+            stack.enter_context(mock.patch.object(target, name, replacement))
+        if hasattr(TracerBase, "_filter_traceback_frames"):
+            stack.enter_context(mock.patch.object(TracerBase, "_filter_traceback_frames", users_frames))
+        yield
+
+
+def users_frames(tracer: Any, frames: traceback.StackSummary) -> traceback.StackSummary:
+    """The frames of the user's own files, from the call of the traced module on."""
+    calls = [k for k, f in enumerate(frames) if f.filename == TRACED_CALL and f.name == "forward"]
+    start = max(calls, default=-1)
+    return traceback.StackSummary.from_list([f for f in frames[start + 1 :] if is_users(f.filename)])
+
+
+#: The file whose frame calls the user's model.
+TRACED_CALL = str(sys.modules["clipcompiler.trace.wrap"].__file__)
+
+
+def user_origin(what: str) -> Origin | None:
+    """The innermost line of the user's that is running."""
+    frames = [f for f in traceback.extract_stack() if is_users(f.filename)]
+    return Origin(what, "", frames[-1].filename, frames[-1].lineno or 0, frames[-1].line or "") if frames else None
+
+
+def apply_of_torch_only(apply: Any) -> Any:
+    """``Function.apply``, for the functions that torch itself defines (but for re-entrant checkpointing)."""
+
+    def checked(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        if cls.__module__.startswith("torch.") and cls.__name__ != "CheckpointFunction":
+            return apply.__func__(cls, *args, **kwargs)
+        raise UntraceableModel(
+            f"{cls.__name__} is an autograd.Function with a backward of its own, which the graph of its forward "
+            "does not show",
+            origin=user_origin(f"{cls.__name__}.apply"),
+            remedy="define it as an op with torch.library.custom_op, its backward with register_autograd, and give "
+            "it a rule; for torch.utils.checkpoint pass use_reentrant=False",
+        )
+
+    return checked
+
+
+def no_hook(tensor: Any, hook: Any) -> Any:
+    """A hook changes a gradient on its way, which no op of the graph shows."""
+    raise UntraceableModel(
+        "the forward registers a hook on a tensor, which may change the gradient on its way",
+        origin=user_origin("Tensor.register_hook"),
+        remedy="scale the value instead: x = k * x + (1 - k) * x.detach() has k times the gradient",
+    )
+
+
+def no_inference_mode(enter: Any) -> Any:
+    """``with torch.inference_mode()`` leaves no trace in the graph, unlike ``no_grad``."""
+
+    def checked(mode: Any) -> Any:
+        if mode.mode:
+            raise UntraceableModel(
+                "the forward computes a part of itself in torch.inference_mode(), which the graph would not show",
+                origin=user_origin("torch.inference_mode"),
+                remedy="use torch.no_grad() there, whose values are kept out of the gradient",
+            )
+        return enter(mode)
+
+    return checked
+
+
+def refuse_hooks(model: nn.Module) -> None:
+    """Backward hooks of modules and parameters are refused too."""
+    for path, module in model.named_modules():
+        if module._backward_hooks or module._backward_pre_hooks:
+            raise UntraceableModel(
+                f"the module {path or 'itself'} has a backward hook, which may change the gradient on its way",
+                remedy="remove the hook (handle.remove()) before compiling",
+            )
+    for name, parameter in model.named_parameters():
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise UntraceableModel(
+                f"the parameter {name} has a gradient hook, which the compiled step would not call",
+                remedy="remove the hook (handle.remove()) before compiling",
+            )
+
+
+def same_branch(decide: Any) -> Any:
+    """``bool`` of a condition on sizes; one that depends on the batch size must hold for every N ≥ 1, or for none."""
+
+    def checked(condition: torch.SymBool) -> bool:
+        decision: bool = decide(condition)
+        expression = getattr(condition.node, "expr", None)
+        caller = sys._getframe(1).f_code.co_filename
+        if is_users(caller) and isinstance(expression, sympy.Basic) and differs(expression, decision):
+            raise UntraceableModel(
+                "the model branches on the batch size, and would run other code for another one",
+                origin=user_origin("branch on the batch size"),
+                remedy="write one code path for every batch size; x.squeeze(dim) and x.expand need no branch",
+            )
+        return decision
+
+    return checked
+
+
+def differs(expression: sympy.Basic, decision: bool) -> bool:
+    """Whether a condition on one symbol decides otherwise for some batch size."""
+    symbols = list(expression.free_symbols)
+    if len(symbols) != 1:
+        return False
+    return any(bool(expression.subs(symbols[0], size)) != decision for size in SIZES)

@@ -1,0 +1,42 @@
+"""with torch.no_grad(): y = f(x)  →  y = detach(f(x)): what the forward computes without gradients stays so."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+__all__ = ["keep_regions_without_grad"]
+
+aten = torch.ops.aten
+REGION = torch.ops.higher_order.wrap_with_set_grad_enabled
+
+
+def keep_regions_without_grad(program: ExportedProgram) -> None:
+    """Detaches every output of a region without gradients; ``run_decompositions`` would only inline the region."""
+    detach_regions(program.graph_module)
+
+
+def detach_regions(module: fx.GraphModule) -> None:
+    """The regions of one graph, and those within them."""
+    for node in module.graph.nodes:
+        if node.op != "call_function" or node.target is not REGION:
+            continue
+        enabled, body = node.args[0], getattr(module, node.args[1].target)
+        detach_regions(body)
+        if not enabled:
+            detach_outputs(body)
+
+
+def detach_outputs(module: fx.GraphModule) -> None:
+    """return y → return detach(y)"""
+    output = module.graph.output_node()
+
+    def detached(value: fx.Node) -> fx.Node:
+        with module.graph.inserting_before(output):
+            made = module.graph.call_function(aten.detach.default, (value,))
+        made.meta = dict(value.meta)
+        return made
+
+    output.args = fx.map_arg(output.args, detached)
+    module.recompile()

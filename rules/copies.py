@@ -1,0 +1,34 @@
+"""Ops that copy values: to another dtype or layout, out of the gradient's way, or into a part of another value."""
+
+from typing import Any
+
+from clipcompiler.dsl import Form, Operand, aligned, aten, mixes, op_rule, pointwise
+
+
+@op_rule(
+    aten.detach.default, aten._to_copy.default, aten.clone.default, aten.contiguous.default, aten.alias.default,
+    aten.lift_fresh_copy.default, aten.detach_.default,
+)  # fmt: skip
+def copy(self: Operand, *options: Any, **more: Any) -> Form:
+    """y = x, in another dtype or layout, or (detach) without its gradient"""
+    return pointwise(None, self)
+
+
+@op_rule(aten.copy.default, aten.fill.Tensor)
+def overwrite(self: Operand, src: Operand, non_blocking: bool = False) -> Form:
+    """y = z, broadcast to the places of x"""
+    return pointwise(None, self, src)
+
+
+@op_rule(aten.slice_scatter.default)
+def slice_scatter(self: Operand, src: Operand, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Form:
+    """y[s] = z[t] where s = start + step·t along one dim, x[s] elsewhere"""
+    return mixes(self, [dim], src)
+
+
+@op_rule(aten.select_scatter.default)
+def select_scatter(self: Operand, src: Operand, dim: int, index: Any) -> Form:
+    """y[s] = z where the place along one dim is the index, x[s] elsewhere"""
+    gone = dim % self.ndim
+    shorter = [d for d in range(self.ndim) if d != gone]
+    return aligned(*([] if d == gone else [(self, d), (src, shorter.index(d))] for d in range(self.ndim)))

@@ -1,0 +1,59 @@
+"""Ops that look values up by index."""
+
+from typing import Any
+
+from clipcompiler.dsl import Form, Operand, aligned, aten, mixes, moves, op_rule
+
+
+@op_rule(aten.index.Tensor)
+def index(self: Operand, indices: list[Operand | None]) -> Form:
+    """y[s, t] = x[i[s], j[s], t]: the indexed dims are read anywhere, the others run along"""
+    given = [d for d, i in enumerate(indices) if i is not None]
+    tensors = [i for i in indices if i is not None]
+    rank = max(i.ndim for i in tensors)
+    looked_up: list[list[tuple[Operand, int]]] = [[] for _ in range(rank)]
+    for i in tensors:
+        for d in range(i.ndim):
+            if i.shape[d] != 1:
+                looked_up[rank - i.ndim + d].append((i, d))
+    kept: list[list[tuple[Operand, int]]] = [[(self, d)] for d in range(self.ndim) if d not in given]
+    front = given[0] if given == list(range(given[0], given[-1] + 1)) else 0
+    return aligned(*kept[:front], *looked_up, *kept[front:])
+
+
+@op_rule(aten.embedding.default)
+def embedding(weight: Operand, indices: Operand, *options: Any) -> Form:
+    """y[s,d] = W[i[s], d]"""
+    return aligned(*([(indices, d)] for d in range(indices.ndim)), [(weight, 1)])
+
+
+@op_rule(aten.index_select.default)
+def index_select(self: Operand, dim: int, index: Operand) -> Form:
+    """y[t, s] = x[i[t], s] along one dim"""
+    gone = dim % self.ndim
+    return aligned(*([(index, 0)] if d == gone else [(self, d)] for d in range(self.ndim)))
+
+
+@op_rule(aten.one_hot.default)
+def one_hot(self: Operand, num_classes: int = -1) -> Form:
+    """y[s,c] = 1 where i[s] = c, else 0"""
+    return moves(self, [*range(self.ndim), None])
+
+
+@op_rule(aten.tril.default, aten.triu.default)
+def triangle(self: Operand, diagonal: int = 0) -> Form:
+    """y[i,j] = x[i,j] on one side of a diagonal of the last two dims, 0 on the other"""
+    return mixes(self, [-2, -1])
+
+
+@op_rule(aten.unfold.default)
+def windows(self: Operand, dimension: int, size: int, step: int) -> Form:
+    """y[u,…,k] = x[step·u + k] along one dim"""
+    gone = dimension % self.ndim
+    return aligned(*([] if d == gone else [(self, d)] for d in range(self.ndim)), [])
+
+
+@op_rule(aten.im2col.default)
+def im2col(self: Operand, *options: Any) -> Form:
+    """y[n,ck,u] = x[n, c, stride·u + dilation·k − padding]"""
+    return mixes(self, range(1, self.ndim)) if self.ndim == 3 else aligned([(self, 0)], [], [])
