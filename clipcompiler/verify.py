@@ -61,7 +61,7 @@ def oracle(
     for n in range(size):
         one, options = pytree.tree_map_only(Tensor, itemgetter(slice(n, n + 1)), batch)
         loss = model(*one, **options) if loss_fn is None else loss_fn(model(*one[:-1], **options), one[-1])
-        found = torch.autograd.grad(loss.sum(), list(named.values()), allow_unused=True, materialize_grads=True)
+        found = gradients_of(loss.sum(), list(named.values()))
         norm = sum((g.square().sum() for g in found), torch.zeros((), dtype=dtype)).sqrt()
         factor = torch.clamp(max_grad_norm / norm.clamp(min=torch.finfo(dtype).tiny), max=1.0)
         for name, g in zip(named, found, strict=True):
@@ -72,6 +72,13 @@ def oracle(
     empty = torch.zeros(0, dtype=dtype)
     stacked = [torch.stack(v) if v else empty for v in (losses, norms, factors)]
     return Oracle(stacked[0], stacked[1], stacked[2], total)
+
+
+def gradients_of(loss: Tensor, parameters: list[nn.Parameter]) -> tuple[Tensor, ...]:
+    """∇ℓ for each parameter; zero where the loss does not depend on it."""
+    if not loss.requires_grad:
+        return tuple(torch.zeros_like(p) for p in parameters)
+    return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
 
 
 def parameters_of(model: nn.Module, loss_fn: Any) -> dict[str, nn.Parameter]:
@@ -101,6 +108,14 @@ def verify(step: CompiledStep, args: Sequence[Any], kwargs: dict[str, Any], tole
             "the model draws at random (dropout): a loop over examples draws other numbers than the batch; "
             "verify the model in eval mode, where the same equations are used"
         )
+    if ".to(torch." in step.source:  # the program rounds: its equations are checked in a float64 copy of the model
+        step = CompiledStep(
+            copied(step.model, torch.float64),
+            copied(step.loss_fn, torch.float64),
+            step.max_grad_norm,
+            step.compiler,
+            step.verifier,
+        ).prepare(*batch[0], **batch[1])
     result, gradients = step.latest.run(batch_of(*batch), step.max_grad_norm, torch.float64)
     truth = oracle(step.model, step.loss_fn, args, kwargs, max_grad_norm=step.max_grad_norm)
     error = max(relative(result.norms, truth.norms), relative_sums(gradients, truth.gradients))

@@ -23,7 +23,8 @@ def overwrite(self: Operand, src: Operand, non_blocking: bool = False) -> Form:
 @op_rule(aten.slice_scatter.default)
 def slice_scatter(self: Operand, src: Operand, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Form:
     """y[s] = z[t] where s = start + step·t along one dim, x[s] elsewhere"""
-    return mixes(self, [dim], src)
+    whole = src.shape == self.shape
+    return mixes(self, [] if whole else [dim], src)
 
 
 @op_rule(aten.select_scatter.default)

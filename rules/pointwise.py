@@ -10,7 +10,10 @@ from clipcompiler.dsl import Equation, Form, Operand, aten, equation, indices, o
 n, c, s = indices("n c *s")
 
 
-@op_rule(torch.Tag.pointwise)
+@op_rule(
+    torch.Tag.pointwise, aten.where.ScalarOther, aten.where.ScalarSelf, aten.where.Scalar, aten.log_sigmoid.default,
+    aten.hardswish.default,
+)  # fmt: skip
 def elementwise(*operands: Any, **options: Any) -> Form:
     """y = f(x₁, x₂, …) element by element, broadcast"""
     return pointwise(None, *operands, *options.values())

@@ -42,7 +42,7 @@ def extreme(self: Operand, dim: int | None = None, keepdim: bool = False, **more
     return reduces(self, None if dim is None else [dim], keepdim)
 
 
-@op_rule(aten.linalg_vector_norm.default, aten.norm.ScalarOpt_dim)
+@op_rule(aten.linalg_vector_norm.default, aten.linalg_norm.default, aten.norm.ScalarOpt_dim)
 def norm(self: Operand, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Form:
     """y[n] = (Σ_s |x[n,s]|^p)^(1/p)"""
     return reduces(self, dim, keepdim)
@@ -77,3 +77,10 @@ def gather(self: Operand, dim: int, index: Operand, *, sparse_grad: bool = False
 def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8) -> Form:
     """y[n] = Σ_s a[n,s] b[n,s] / (‖a[n]‖ ‖b[n]‖)"""
     return aligned(*([(x1, d), (x2, d)] for d in range(x1.ndim) if d != dim % x1.ndim))
+
+
+@op_rule(aten.cdist.default)
+def cdist(x1: Operand, x2: Operand, *options: Any) -> Form:
+    """y[n,i,j] = ‖a[n,i,:] − b[n,j,:]‖"""
+    batch = [[(x1, d), (x2, d)] for d in range(x1.ndim - 2)] if x1.ndim == x2.ndim else []
+    return aligned(*batch, [(x1, x1.ndim - 2)], [(x2, x2.ndim - 2)])

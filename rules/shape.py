@@ -5,7 +5,7 @@ from typing import Any
 
 import sympy
 
-from clipcompiler.dsl import Form, Operand, aten, expands, indices, mixes, moves, op_rule, regroups
+from clipcompiler.dsl import Form, Operand, aten, expands, indices, mixes, moves, op_rule, pointwise, regroups
 
 (s,) = indices("*s")
 
@@ -164,7 +164,19 @@ def repeat(self: Operand, repeats: Sequence[Any]) -> Form:
     return type(form)(tuple(rows), form.value, extents, (), True)
 
 
+@op_rule(aten.repeat_interleave.self_int)
+def repeat_interleave(self: Operand, repeats: int, dim: int | None = None, **options: Any) -> Form:
+    """y[s·r + q] = x[s] for q < r, along one dim"""
+    return mixes(self, range(self.ndim) if dim is None else [dim])
+
+
 @op_rule(aten.pixel_shuffle.default, aten.pixel_unshuffle.default, aten.channel_shuffle.default)
 def pixel_shuffle(self: Operand, factor: int) -> Form:
     """y = x with channels turned into places (or back), or among themselves"""
     return mixes(self, range(self.ndim - 3, self.ndim))
+
+
+@op_rule(aten.broadcast_tensors.default)
+def broadcast_tensors(tensors: list[Operand]) -> Form:
+    """y_m[s] = x_m[s], each repeated to the dims of all"""
+    return pointwise(None, *tensors)

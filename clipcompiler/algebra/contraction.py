@@ -96,7 +96,8 @@ class Square:
 
     def is_square(self, pair: Pair) -> bool:
         """Whether both sides of a product are one tensor, read by the same letters."""
-        return self.mirrored(pair.left.leaves) == pair.right.leaves and pair.left.letters == pair.right.letters
+        primed = self.positions | {x.primed() for x in self.positions}
+        return self.mirrored(pair.left.leaves) == pair.right.leaves and not pair.left.letters & primed
 
     def is_gram(self, pair: Pair) -> bool:
         """Whether a product is that of one factor with its own copy."""
@@ -107,8 +108,8 @@ class Square:
         return sorted(tree.leaves) in ([*range(self.count)], [*range(self.count, 2 * self.count)])
 
     def orders(self) -> list[Pair]:
-        """Every pairwise order, mirror images left out; with more than three factors only the two in the title."""
-        if self.count > 3:
+        """Every pairwise order, mirror images left out; with more than two factors only the two of the head line."""
+        if self.count > 2:
             return [self.by_copies(), self.by_factors()]
         found: dict[frozenset[Any], Pair] = {}
         for tree in self._trees(frozenset(range(2 * self.count))):

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
 from clipcompiler.axes.call import Call, call, operands_of
@@ -182,10 +181,14 @@ class Analysis:
 
 
 def differentiable(node: fx.Node) -> bool:
-    """Whether a gradient flows through an op: not through detach, nor to integers and truths."""
+    """Whether a gradient flows through an op: not through detach or zeros_like, nor to integers and truths."""
     value = node.meta["val"]
     first = value[0] if isinstance(value, (list, tuple)) else value
-    return node.target is not torch.ops.aten.detach.default and (first.is_floating_point() or first.is_complex())
+    if not isinstance(first, Tensor):
+        return False
+    name = op_name(node).removeprefix("aten.").split(".")[0]
+    cut = name == "detach" or name.startswith("new_") or name.endswith("_like")
+    return not cut and (first.is_floating_point() or first.is_complex())
 
 
 HOW_TO = "give the op a rule of your own: see docs/write-a-rule.md, cc.op_rule"

@@ -29,6 +29,8 @@ def example_losses(analysis: Analysis, terms: tuple[Term, ...], *, scalar: bool)
         UnsupportedLoss: where the loss is no vector of N losses, or is neither a sum nor a mean over examples.
     """
     traced = analysis.traced
+    for term in terms:
+        refuse_discrete(analysis, term.node)
     if not scalar:
         (term,) = terms
         refuse_wrong_shape(analysis, term.node)
@@ -47,6 +49,17 @@ def with_output(traced: TracedLoss, loss: fx.Node) -> TracedLoss:
         traced.graph.erase_node(node)
     traced.graph.output((loss,))
     return replace(traced)
+
+
+def refuse_discrete(analysis: Analysis, node: fx.Node) -> None:
+    """A loss is a real number."""
+    dtype = node.meta["val"].dtype
+    if not dtype.is_floating_point:
+        raise UnsupportedLoss(
+            f"the loss is of dtype {dtype}: it has no gradient",
+            origin=analysis.traced.origin(node),
+            remedy="return a real loss",
+        )
 
 
 def refuse_wrong_shape(analysis: Analysis, node: fx.Node) -> None:

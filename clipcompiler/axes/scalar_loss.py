@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from clipcompiler.errors import UnsupportedLoss
-from clipcompiler.trace.export import without_mistaken_reference
+from clipcompiler.trace.export import without_mistaken_references
 from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.source import op_name
 from clipcompiler.trace.traced import N, TracedLoss
@@ -19,6 +19,11 @@ __all__ = ["WRITE_LOSSES", "Term", "open_reduction"]
 
 aten = torch.ops.aten
 MEAN = 1
+#: Ops that a scalar passes through unchanged.
+SAME_ELEMENTS = (
+    aten.clone.default, aten.alias.default, aten.view.default, aten.reshape.default, aten.squeeze.dim,
+    aten.squeeze.dims, aten.unsqueeze.default,
+)  # fmt: skip
 WRITE_LOSSES = "return one loss for each example: reduction='none', then the mean over the dims within an example"
 
 
@@ -76,7 +81,7 @@ class Opener:
             return self.scaled(node, weight)
         if target is aten.neg.default:
             return self.operand(node, 0, -weight)
-        if target in (aten.clone.default, aten.alias.default, aten.view.default, aten.squeeze.default):
+        if target in SAME_ELEMENTS:
             return self.operand(node, 0, weight)
         return [self.reduction(node, weight)]
 
@@ -105,7 +110,10 @@ class Opener:
             raise self.refusal(node)
         name = schema.name.removeprefix("aten::")
         if name in ("mean", "sum"):
-            return Term(value, weight / self.count(value) if name == "mean" else weight)
+            inner = Term(value, weight / self.count(value) * self.count(node) if name == "mean" else weight)
+            again = getattr(value.target, "_schema", None)
+            reduced = again is not None and again.name in ("aten::mean", "aten::sum")
+            return self.reduction(value, inner.weight) if reduced else inner
         places = [k for k, a in enumerate(schema.arguments) if a.name == "reduction"]
         if not places:
             raise self.refusal(node)
@@ -125,7 +133,7 @@ class Opener:
             made = graph.call_function(node.target, tuple(given), dict(node.kwargs))  # type: ignore[arg-type]
         made.meta = {k: v for k, v in node.meta.items() if k != "val"}
         values = fx.map_arg((made.args, made.kwargs), lambda n: n.meta["val"])
-        with node.meta["val"].fake_mode, without_mistaken_reference():
+        with node.meta["val"].fake_mode, without_mistaken_references():
             made.meta["val"] = made.target(*values[0], **values[1])  # type: ignore[operator]
         return made
 

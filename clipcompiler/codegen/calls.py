@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from clipcompiler.trace.traced import TracedLoss
 
-__all__ = ["call_text", "literal"]
+__all__ = ["call_text", "literal", "quoted"]
 
 aten = torch.ops.aten
 INFIX = {aten.add.Tensor: "+", aten.sub.Tensor: "-", aten.mul.Tensor: "*", aten.div.Tensor: "/"}
@@ -85,6 +86,11 @@ def sliced(node: fx.Node, text: Callable[[Any], str]) -> str:
         return text(source)
     pace = "" if step == 1 else f":{step}"
     return f"{text(source)}[{':, ' * (int(dim) % rank)}{first}:{last}{pace}]"
+
+
+def quoted(text: str) -> str:
+    """A string in double quotes."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def literal(value: Any, inner: Callable[[Any], str] | None = None) -> str:

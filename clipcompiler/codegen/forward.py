@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import fx
 
 from clipcompiler.codegen.body import Body
-from clipcompiler.codegen.calls import call_text, literal
+from clipcompiler.codegen.calls import call_text, literal, quoted
 from clipcompiler.derive.derived import Derived
 from clipcompiler.derive.references import OperandTap, OutputTap, Tap
 from clipcompiler.trace.traced import TracedLoss
@@ -18,7 +18,7 @@ LITERAL = 4096
 __all__ = ["write_cotangents", "write_forward", "write_functions", "write_parameters"]
 
 
-def write_parameters(body: Body, derived: Derived) -> dict[fx.Node, str]:
+def write_parameters(body: Body, derived: Derived, inputs: Mapping[str, str]) -> dict[fx.Node, str]:
     """The placeholders: parameters detached, buffers as they are, the batch by its own names."""
     traced = derived.axes.traced
     values: dict[fx.Node, str] = {}
@@ -27,9 +27,9 @@ def write_parameters(body: Body, derived: Derived) -> dict[fx.Node, str]:
         if node.op != "placeholder" or not node.users:
             continue
         if node.name in traced.inputs:
-            values[node] = node.name
+            values[node] = inputs[node.name]
         elif (parameter := traced.parameters.get(node.name)) is not None:
-            values[node] = body.bind(parameter.name, f'parameters["{parameter.name}"].detach()')
+            values[node] = body.bind(parameter.name, f"parameters[{quoted(parameter.name)}].detach()")
         else:
             values[node] = body.bind(traced.buffers[node.name], buffer_text(traced, traced.buffers[node.name]))
     return values
@@ -39,7 +39,7 @@ def buffer_text(traced: TracedLoss, name: str) -> str:
     """A buffer of the model, or a small constant of the forward as a literal."""
     constant = traced.constants.get(name)
     if constant is None or constant.numel() > LITERAL:
-        return f'buffers["{name}"]'
+        return f"buffers[{quoted(name)}]"
     return f'torch.tensor({literal(constant.tolist())}, dtype={constant.dtype}, device="{constant.device}")'
 
 
@@ -61,7 +61,8 @@ def write_functions(
         if node in names:
             body.line(f"{names[node]} = {call_text(derived.axes.traced, node, inner)}")
             inner[node] = names[node]
-    for node in functions.values:
+    shared = [n for n in functions.nodes if n in names and any(u not in functions.nodes for u in n.users)]
+    for node in shared:
         values[node] = body.bind(f"{inner[node]}_value", f"{inner[node]}.detach()")
     return inner
 

@@ -8,7 +8,7 @@ from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.forward import write_cotangents, write_forward, write_functions, write_parameters
 from clipcompiler.codegen.names import Names, identifier
 from clipcompiler.codegen.norms import Norms
-from clipcompiler.codegen.operands import Operands
+from clipcompiler.codegen.operands import Operands, dtype_of_norms
 from clipcompiler.codegen.program import Program
 from clipcompiler.codegen.pull_back import write_pull_back
 from clipcompiler.codegen.sums import Sums, write_clip_factors
@@ -26,19 +26,20 @@ def generate(plan: Plan) -> Program:
     """
     derived = plan.derived
     traced = derived.axes.traced
-    names = Names(traced.inputs)
+    names = Names()
+    inputs = {name: names.fresh(name) for name in traced.inputs}
     body = Body(names)
-    values = write_parameters(body, derived)
+    values = write_parameters(body, derived, inputs)
     nodes = names.of_nodes(traced)
     graphs = write_functions(body, derived, values, nodes)
     taps = write_forward(body, derived, values, nodes)
     cotangents = write_cotangents(body, taps)
     labels = {c.source: identifier(c.name) for c in plan.choices}
-    operands = Operands(derived.axes, body, values, cotangents)
+    operands = Operands(derived.axes, body, values, cotangents, dtype_of_norms(derived))
     norms = write_norms(body, plan, operands, labels, graphs)
     write_clip_factors(body, norms.squares, "losses")
     gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each))
-    return module_source(plan, body, gradients)
+    return module_source(plan, body, tuple(inputs.values()), gradients)
 
 
 def write_norms(
@@ -57,7 +58,7 @@ def write_norms(
         norms.write(choice, bias)
     functions = plan.derived.functions
     if functions.values:
-        write_pull_back(body, functions, norms.each, graphs, labels)
+        write_pull_back(body, functions, norms.each, graphs, labels, operands.dtype)
         for choice in plan.choices:
             if choice.order is Order.PULLED:
                 norms.add(choice, norms.square_sum(norms.each[choice.source]))

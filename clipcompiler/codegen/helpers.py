@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["CONVOLUTION_GRADIENTS", "helpers_used"]
+__all__ = ["CONVOLUTION_GRADIENTS", "SOURCES", "helpers_used"]
 
 #: The function that instantiates the per-example gradients of a convolution.
 CONVOLUTION_GRADIENTS = "convolution_gradients"
 
+#: The helpers by name.
 SOURCES = {
     CONVOLUTION_GRADIENTS: '''
 def convolution_gradients(x, cotangent, kernel, stride, padding, dilation, groups):

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from torch import fx
 
+from clipcompiler.codegen.helpers import SOURCES
 from clipcompiler.trace.source import op_name
 from clipcompiler.trace.traced import TracedLoss
 
@@ -33,7 +34,7 @@ class Names:
     """Gives every value one name and every name one value; the same graph always gets the same names."""
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
-        self.taken = RESERVED | set(taken)
+        self.taken = {*RESERVED, *taken, *SOURCES}
 
     def fresh(self, wanted: str) -> str:
         """``wanted``, or the first of ``wanted_2``, ``wanted_3``, … that is free."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sympy
+import torch
 from sympy.printing.pycode import PythonCodePrinter
 from torch import fx
 
@@ -15,10 +17,11 @@ from clipcompiler.axes.analyse import Axes
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.calls import function_name, literal
 from clipcompiler.codegen.laid import Laid, atom, spread
-from clipcompiler.derive.references import AuxiliaryValue, Cotangent, Elementwise, Tap, Value
+from clipcompiler.derive.derived import Derived
+from clipcompiler.derive.references import AuxiliaryValue, Cotangent, Elementwise, OutputTap, Tap, Value
 from clipcompiler.errors import CompileError
 
-__all__ = ["Operands"]
+__all__ = ["Operands", "dtype_of_norms"]
 
 
 @dataclass(slots=True)
@@ -30,18 +33,23 @@ class Operands:
         body: where statements go.
         values: the variables of the graph's values.
         cotangents: the variables of the cotangents.
+        dtype: the dtype of norms and sums.
     """
 
     axes: Axes
     body: Body
     values: Mapping[fx.Node, str]
     cotangents: Mapping[Tap, str]
+    dtype: torch.dtype
 
     def laid(self, factor: Factor) -> Laid:
         """The tensor of a factor, its dims split into letters; affine dims as patches."""
         if isinstance(factor.tensor.reference, Elementwise):
             return self.elementwise(factor, factor.tensor.reference)
-        name = self.variable(factor)
+        return self.laid_as(self.variable(factor), factor)
+
+    def laid_as(self, name: str, factor: Factor) -> Laid:
+        """A tensor of the dims of ``factor``, by letters."""
         if factor.is_affine:
             return self.patches(name, factor)
         if all(isinstance(e, tuple) and len(e) == 1 for e in factor.index):
@@ -50,17 +58,22 @@ class Operands:
         return Laid(f"{name}.reshape({sizes})" if sizes else f"{name}.reshape(())", factor.letters)
 
     def variable(self, factor: Factor) -> str:
-        """The variable of a factor that is one tensor."""
+        """The variable of a factor that is one tensor, in the dtype of the norms."""
         reference = factor.tensor.reference
         if isinstance(reference, Cotangent):
-            return self.cotangents[reference.tap]
+            return self.widened(self.cotangents[reference.tap], dtype_of_tap(self.axes, reference.tap))
         if isinstance(reference, Value):
-            return self.values[reference.node]
+            return self.widened(self.values[reference.node], reference.node.meta["val"].dtype)
         if isinstance(reference, AuxiliaryValue):
             args = ", ".join(self.argument(a) for a in reference.args)
             wanted = f"{self.values[reference.node]}_normalised"
-            return self.body.bind(wanted, f"{function_name(reference.op)}({args})")
+            made = self.body.bind(wanted, f"{function_name(reference.op)}({args})")
+            return self.widened(made, dtype_of_tap(self.axes, OutputTap(reference.node)))
         raise CompileError(f"no program for {reference!r}", remedy="this is a fault of clipcompiler: report it")
+
+    def widened(self, name: str, dtype: torch.dtype) -> str:
+        """A tensor in the dtype of the norms: float32, or wider where the model is."""
+        return name if dtype == self.dtype else f"{name}.to({self.dtype})"
 
     def argument(self, value: Any) -> str:
         """An argument of an auxiliary."""
@@ -104,6 +117,20 @@ class Operands:
         if any(isinstance(e, tuple) and len(e) != 1 for e in factor.index):
             text += f".reshape({', '.join(literal(x.extent) for x in letters)})"
         return Laid(self.body.bind(f"{name}_patches", text), letters)
+
+
+def dtype_of_tap(axes: Axes, tap: Tap) -> torch.dtype:
+    """The dtype of a cotangent: that of the value it belongs to."""
+    node = tap.node if isinstance(tap, OutputTap) else axes.calls[tap.node].operands[tap.operand]
+    dtype: torch.dtype = node.meta["val"].dtype
+    return dtype
+
+
+def dtype_of_norms(derived: Derived) -> torch.dtype:
+    """The widest dtype of taps and trainable parameters, float32 at least."""
+    taps = (dtype_of_tap(derived.axes, tap) for tap in derived.taps)
+    sources = (source.meta["val"].dtype for source in derived.terms)
+    return functools.reduce(torch.promote_types, [*taps, *sources], torch.float32)
 
 
 def window_letters(index: tuple[Index, ...]) -> tuple[Letter, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import fx
 
 from clipcompiler.algebra import Letter
@@ -21,12 +22,15 @@ def write_pull_back(
     each: dict[fx.Node, Laid],
     graphs: Mapping[fx.Node, str],
     labels: Mapping[fx.Node, str],
+    dtype: torch.dtype,
 ) -> None:
     """One backward pass through the functions, vmapped over the examples; adds the parameters' direct uses.
 
     ``graphs`` are the variables of values and parameters that hold the functions' own graph.
     """
     cotangents = [shaped(each[value], value) for value in functions.values]
+    own = [value.meta["val"].dtype for value in functions.values]
+    cotangents = [text if d == dtype else f"{text}.to({d})" for text, d in zip(cotangents, own, strict=True)]
     pulled = [body.names.fresh(f"{labels[p]}_pulled") for p in functions.parameters]
     body.comment("the chain rule through the functions of parameters, one vjp for all examples (vmap)")
     one = len(pulled) == 1
@@ -41,7 +45,8 @@ def write_pull_back(
     for parameter, name in zip(functions.parameters, pulled, strict=True):
         shape = tuple(parameter.meta["val"].shape)
         direct = each.get(parameter)
-        text = name if direct is None else f"{name} + {shaped(direct, parameter)}"
+        wide = name if parameter.meta["val"].dtype == dtype else f"{name}.to({dtype})"
+        text = wide if direct is None else f"{wide} + {shaped(direct, parameter)}"
         letters = (EXAMPLE, *(Letter(f"w{k}", size) for k, size in enumerate(shape)))
         each[parameter] = Laid(body.bind(f"{labels[parameter]}_each", text), letters)
 

@@ -87,7 +87,7 @@ class Sums:
         """Σ over n and the positions, two factors at a time."""
         network = term.network
         scaled = self.scaled_cotangent(network.factors[0])
-        total = self.relaid(network.factors[0], scaled)
+        total = self.operands.laid_as(scaled, network.factors[0])
         rest = [self.operands.laid(f) for f in network.factors[1:]]
         wanted = [x for x in network.output if x != EXAMPLE]
         if not rest:
@@ -102,8 +102,8 @@ class Sums:
         if factor not in self.scaled:
             reference = factor.tensor.reference
             assert isinstance(reference, Cotangent)
-            name = self.operands.cotangents[reference.tap]
-            self.scaled[factor] = self.body.bind(f"{name}_clipped", f"{name} * {self.clip(factor)}")
+            name, value = self.operands.cotangents[reference.tap], self.operands.variable(factor)
+            self.scaled[factor] = self.body.bind(f"{name}_clipped", f"{value} * {self.clip(factor)}")
         return self.scaled[factor]
 
     def clip(self, factor: Factor) -> str:
@@ -120,21 +120,10 @@ class Sums:
             text = f"clip_factors.reshape({shape}).expand({', '.join(map(str, sizes))}).flatten()"
         return text if not behind else f"{text}[{', '.join([':'] + ['None'] * behind)}]"
 
-    def relaid(self, factor: Factor, name: str) -> Laid:
-        """A tensor in the dims of ``factor``, laid out by letters."""
-        reference = factor.tensor.reference
-        assert isinstance(reference, Cotangent)
-        other = Operands(
-            self.operands.axes,
-            self.body,
-            self.operands.values,
-            {**self.operands.cotangents, reference.tap: name},
-        )
-        return other.laid(factor)
-
     def shaped(self, total: Laid, choice: Choice) -> str:
         """The clipped sum in the parameter's own shape."""
-        shape = tuple(choice.source.meta["val"].shape)
-        if tuple(x.extent for x in total.letters) == shape:
-            return total.text
-        return f"{atom(total.text)}.reshape({', '.join(map(str, shape)) or '()'})"
+        value = choice.source.meta["val"]
+        text, shape = total.text, tuple(value.shape)
+        if tuple(x.extent for x in total.letters) != shape:
+            text = f"{atom(text)}.reshape({', '.join(map(str, shape)) or '()'})"
+        return text if value.dtype == self.operands.dtype else f"{atom(text)}.to({value.dtype})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clipcompiler.codegen.body import Body
+from clipcompiler.codegen.calls import quoted
 from clipcompiler.codegen.helpers import helpers_used
 from clipcompiler.codegen.program import Program
 from clipcompiler.plan import Plan
@@ -75,7 +76,7 @@ class ClippedStep(torch.nn.Module):
 '''
 
 
-def module_source(plan: Plan, body: Body, gradients: dict[str, str]) -> Program:
+def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: dict[str, str]) -> Program:
     """The whole module."""
     traced = plan.derived.axes.traced
     used = {node.name for node in traced.graph.nodes if node.op == "placeholder" and node.users}
@@ -85,13 +86,13 @@ def module_source(plan: Plan, body: Body, gradients: dict[str, str]) -> Program:
     source = MODULE.format(
         model=traced.model,
         version=__version__,
-        batch=", ".join(traced.inputs),
-        first=traced.inputs[0],
-        empty=f'parameters["{first}"].new_zeros(0)' if first else f"{traced.inputs[0]}.new_zeros(0).float()",
+        batch=", ".join(inputs),
+        first=inputs[0],
+        empty=f"parameters[{quoted(first)}].new_zeros(0)" if first else f"{inputs[0]}.new_zeros(0).float()",
         body=text,
         helpers=helpers + "\n" if (helpers := helpers_used(text)) else "",
-        gradients="\n".join(f'        "{name}": {text},' for name, text in gradients.items()),
-        names="".join(f'"{name}", ' for name in gradients).rstrip(" "),
+        gradients="\n".join(f"        {quoted(name)}: {text}," for name, text in gradients.items()),
+        names="".join(f"{quoted(name)}, " for name in gradients).rstrip(" "),
         unreached=note,
     )
     return Program(
@@ -100,7 +101,7 @@ def module_source(plan: Plan, body: Body, gradients: dict[str, str]) -> Program:
         tuple(gradients),
         unreached,
         tuple(name for key, name in traced.buffers.items() if key in used),
-        traced.inputs,
+        inputs,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import fx
 
 from clipcompiler.derive.derived import Derived, Use
+from clipcompiler.derive.uses import gradient_path
 from clipcompiler.errors import CompileError
 
 __all__ = ["check_claims"]
@@ -39,13 +40,12 @@ def meetings(parameter: fx.Node, derived: Derived) -> list[tuple[fx.Node, fx.Nod
     """(value without examples, op with examples that reads it), for all values computed from a parameter."""
     axes = derived.axes
     found: list[tuple[fx.Node, fx.Node]] = []
+    path = gradient_path(axes)
     pending, seen = [parameter], {parameter}
     while pending:
         source = pending.pop()
         for user in source.users:
-            if user.op == "output" or not user.users:
-                continue
-            if not axes.reads_gradient(user):
+            if user not in path:
                 continue
             if axes.carries(user):
                 found.append((source, user))

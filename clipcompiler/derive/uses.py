@@ -9,24 +9,32 @@ from clipcompiler.axes.call import operands_of
 from clipcompiler.derive.derived import Functions, Use
 from clipcompiler.trace.flow import sources_of
 
-__all__ = ["functions_of", "uses_of"]
+__all__ = ["functions_of", "gradient_path", "uses_of"]
 
 
 def uses_of(axes: Axes) -> tuple[Use, ...]:
     """Every place where a value that depends on trainable parameters and carries no examples meets them."""
     found: list[Use] = []
+    path = gradient_path(axes)
     for node in axes.traced.ops():
-        if not axes.carries(node) or not alive(node):
+        if not axes.carries(node) or node not in path:
             continue
         for name, operand in operands_of(axes.traced, node)[0].items():
-            if not axes.carries(operand) and axes.trainable.get(operand) and axes.reads_gradient(node):
+            if not axes.carries(operand) and axes.trainable.get(operand):
                 found.append(Use(node, name, operand))
     return tuple(found)
 
 
-def alive(node: fx.Node) -> bool:
-    """Whether anything reads the value."""
-    return bool(node.users)
+def gradient_path(axes: Axes) -> set[fx.Node]:
+    """The nodes from which a gradient of the loss flows to their operands: not behind argmax or detach."""
+    path: set[fx.Node] = set()
+    pending = [axes.traced.loss]
+    while pending:
+        node = pending.pop()
+        if node not in path and node.op == "call_function" and axes.reads_gradient(node):
+            path.add(node)
+            pending += node.all_input_nodes
+    return path
 
 
 def functions_of(axes: Axes, uses: tuple[Use, ...]) -> Functions:

@@ -12,32 +12,32 @@ from clipcompiler.plan.cost import Cost, book_keeping, cost_of_tree, kept_sum
 __all__ = ["candidates", "folded"]
 
 
-def candidates(source: fx.Node, name: str, terms: tuple[Term, ...], itemsize: int) -> list[Choice]:
+def candidates(source: fx.Node, name: str, terms: tuple[Term, ...]) -> list[Choice]:
     """Every order worth comparing: the closed orders of a single term, and instantiation, kept or not."""
-    found = instantiated(source, name, terms, itemsize)
+    found = instantiated(source, name, terms)
     if len(terms) == 1:
-        found += closed(source, name, terms[0], itemsize)
+        found += closed(source, name, terms[0])
     return found
 
 
-def closed(source: fx.Node, name: str, term: Term, itemsize: int) -> list[Choice]:
+def closed(source: fx.Node, name: str, term: Term) -> list[Choice]:
     """The orders of ‖g‖² through the Gram of a factor with itself, called rank one where no position is summed."""
     square = term.square
     order = Order.GRAM if square.positions else Order.RANK_ONE
-    paid = book_keeping(term.network, itemsize)
+    paid = book_keeping(term.network)
     return [
-        Choice(source, name, order, (term,), (tree,), cost_of_tree(square, tree, itemsize), paid)
+        Choice(source, name, order, (term,), (tree,), cost_of_tree(square, tree), paid)
         for tree in square.orders()
         if any(square.is_gram(step) for step in square.steps(tree))
     ]
 
 
-def instantiated(source: fx.Node, name: str, terms: tuple[Term, ...], itemsize: int) -> list[Choice]:
+def instantiated(source: fx.Node, name: str, terms: tuple[Term, ...]) -> list[Choice]:
     """g[n] = Σ_u g_u[n], squared; then kept for the clipped sum, or formed again summed over n."""
     trees = tuple(t.square.by_copies() for t in terms)
-    norm = sum((cost_of_tree(t.square, tree, itemsize) for t, tree in zip(terms, trees, strict=True)), Cost())
-    again = sum((book_keeping(t.network, itemsize) for t in terms), Cost())
-    kept = kept_sum(terms[0].network, itemsize)
+    norm = sum((cost_of_tree(t.square, tree) for t, tree in zip(terms, trees, strict=True)), Cost())
+    again = sum((book_keeping(t.network) for t in terms), Cost())
+    kept = kept_sum(terms[0].network)
     return [
         Choice(source, name, Order.KEEP, terms, trees, norm, kept),
         Choice(source, name, Order.DISCARD, terms, trees, norm, again),

@@ -10,7 +10,7 @@ from torch import fx
 from clipcompiler.derive.derived import Derived
 from clipcompiler.plan.candidates import candidates, folded
 from clipcompiler.plan.choice import Choice, Order
-from clipcompiler.plan.cost import Cost, book_keeping
+from clipcompiler.plan.cost import ITEMSIZE, Cost, book_keeping
 from clipcompiler.plan.machine import Machine
 from clipcompiler.plan.ordinary import ordinary_flops
 from clipcompiler.plan.plan import Plan
@@ -26,7 +26,7 @@ def plan(derived: Derived, machine: Machine | None = None) -> Plan:
     functions = derived.functions
     chosen: dict[fx.Node, Choice] = {}
     for source, terms in derived.terms.items():
-        ways = candidates(source, name_of(derived, source), terms, source.meta["val"].element_size())
+        ways = candidates(source, name_of(derived, source), terms)
         if source in functions.values:
             chosen[source] = instantiated(ways, Order.FUNCTION, "the chain rule to its parameters needs g[n] itself")
         elif source not in functions.parameters:
@@ -43,7 +43,7 @@ def plan(derived: Derived, machine: Machine | None = None) -> Plan:
 def folded_into(host: Choice, bias: Choice) -> Choice:
     """A bias whose square is read off the Gram of its weight."""
     free = Cost(sympy.Integer(0), sympy.Integer(0), 0)
-    paid = book_keeping(bias.terms[0].network, bias.source.meta["val"].element_size())
+    paid = book_keeping(bias.terms[0].network)
     why = f"the {'Gram' if host.order is Order.GRAM else 'square'} of ȳ is at hand from {host.name}"
     return replace(bias, order=Order.FOLDED, norm=free, sum=paid, why=why, host=host.source)
 
@@ -71,8 +71,8 @@ def pulled_back(derived: Derived, source: fx.Node) -> Choice:
     values = ", ".join(v.name for v in derived.functions.values if source in derived.axes.trainable[v])
     why = f"the chain rule from {values}, vmapped over examples"
     if terms:
-        ways = candidates(source, name, terms, source.meta["val"].element_size())
+        ways = candidates(source, name, terms)
         return instantiated(ways, Order.PULLED, why + ", plus its direct uses")
     size = N * sympy.prod(list(source.meta["val"].shape))
-    moved = size * source.meta["val"].element_size()
+    moved = size * ITEMSIZE
     return Choice(source, name, Order.PULLED, (), (), Cost(2 * size, moved, 2), Cost(2 * size, moved, 1), why)

@@ -12,7 +12,10 @@ from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.plan.machine import NOMINAL_BATCH, Machine
 from clipcompiler.trace.traced import N
 
-__all__ = ["Cost", "book_keeping", "cost_of_tree", "kept_sum"]
+#: Bytes an element. Plans are made as for float32, so that the program is the same in every dtype.
+ITEMSIZE = 4
+
+__all__ = ["ITEMSIZE", "Cost", "book_keeping", "cost_of_tree", "kept_sum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Cost:
         return machine.seconds(flops, moved, self.calls)
 
 
-def cost_of_tree(square: Square, tree: Pair, itemsize: int) -> Cost:
+def cost_of_tree(square: Square, tree: Pair) -> Cost:
     """The norm by one order: intermediates are written and read, affine operands first laid out as patches.
 
     The patches of an instantiated convolution stay in the cache; those of a Gram are written out and read.
@@ -45,21 +48,21 @@ def cost_of_tree(square: Square, tree: Pair, itemsize: int) -> Cost:
         factor = square.gradient.factors[leaf.factor]
         if factor.is_affine:
             moved += (1 if leaf.leaves <= direct else 2) * product(leaf.letters | leaf.own)
-    return Cost(square.flops(tree), moved * itemsize, len(steps))
+    return Cost(square.flops(tree), moved * ITEMSIZE, len(steps))
 
 
-def book_keeping(network: Network, itemsize: int) -> Cost:
+def book_keeping(network: Network) -> Cost:
     """Σ_n c_n g[n] from the cotangent, scaled, and the other factors: an ordinary weight gradient."""
     letters = frozenset(network.letters)
     scaled = product(frozenset(network.factors[0].letters))
     flops = 2 * product(letters) if len(network.factors) > 1 else product(letters)
-    return Cost(flops + scaled, 2 * scaled * itemsize, 2)
+    return Cost(flops + scaled, 2 * scaled * ITEMSIZE, 2)
 
 
-def kept_sum(network: Network, itemsize: int) -> Cost:
+def kept_sum(network: Network) -> Cost:
     """Σ_n c_n g[n] from the gradients kept: they are read once."""
     size = product(frozenset({EXAMPLE, *network.output}))
-    return Cost(2 * size, size * itemsize, 1)
+    return Cost(2 * size, size * ITEMSIZE, 1)
 
 
 def product(letters: frozenset[Letter]) -> Any:

@@ -15,7 +15,7 @@ from clipcompiler.errors import InvalidBatch
 from clipcompiler.origin import Origin
 from clipcompiler.trace.source import is_users
 
-__all__ = ["Batch", "batch_of", "cast"]
+__all__ = ["Batch", "batch_of", "caller", "cast"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,15 @@ def batch_of(args: Sequence[Any], kwargs: dict[str, Any]) -> Batch:
         InvalidBatch: where a tensor has no first dim, or the first dims differ, or there is no tensor.
     """
     paths, structure = pytree.tree_flatten_with_path((tuple(args), kwargs))
+    paths = [(path, leaf.clone() if is_inference(leaf) else leaf) for path, leaf in paths]
     tensors = [(path, leaf) for path, leaf in paths if isinstance(leaf, Tensor)]
+    for path, leaf in paths:
+        if type(leaf).__module__ == "numpy":
+            raise InvalidBatch(
+                f"{called(path, len(args))} is a numpy array",
+                origin=caller(),
+                remedy="give tensors: torch.as_tensor(…)",
+            )
     if not tensors:
         raise InvalidBatch("the batch has no tensor", origin=caller(), remedy="call step(inputs, target)")
     sizes: dict[str, int] = {}
@@ -68,6 +76,11 @@ def batch_of(args: Sequence[Any], kwargs: dict[str, Any]) -> Batch:
 def cast(value: Tensor, dtype: torch.dtype) -> Tensor:
     """Floating-point tensors in ``dtype``; integers as they are."""
     return value.detach().to(dtype) if value.is_floating_point() else value
+
+
+def is_inference(leaf: Any) -> bool:
+    """Whether a leaf is a tensor made in inference mode, which no graph may keep."""
+    return isinstance(leaf, Tensor) and leaf.is_inference()
 
 
 def called(path: Any, count: int) -> str:

@@ -6,6 +6,9 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from clipcompiler.errors import UntraceableModel
 
 __all__ = ["fingerprint_of_batch", "fingerprint_of_modules"]
 
@@ -14,6 +17,9 @@ def fingerprint_of_modules(roots: Iterable[nn.Module]) -> Hashable:
     """Mode of every module; identity, dtype, device, shape and ``requires_grad`` of every parameter; buffers' kind.
 
     It holds identities, so whoever keeps it keeps the parameters alive.
+
+    Raises:
+        UntraceableModel: for lazy modules that have not run yet.
     """
     state: list[Any] = []
     pending = list(roots)
@@ -21,6 +27,11 @@ def fingerprint_of_modules(roots: Iterable[nn.Module]) -> Hashable:
         module = pending.pop()
         state.append(module.training)
         for p in module._parameters.values():
+            if p is not None and is_lazy(p):
+                raise UntraceableModel(
+                    "the model has lazy modules, whose parameters have no shape yet",
+                    remedy="call the model once on a batch before the step",
+                )
             if p is not None:
                 state.append((id(p), p.requires_grad, p.dtype, p.device, p.shape))
         for name, b in module._buffers.items():
@@ -40,5 +51,5 @@ def fingerprint_of_batch(leaves: Iterable[Any], structure: Any) -> Hashable:
         if isinstance(leaf, Tensor):
             kinds.append((leaf.dtype, leaf.device, leaf.shape[1:], leaf.dim()))
         else:
-            kinds.append(leaf if isinstance(leaf, Hashable) else repr(leaf))
+            kinds.append((type(leaf), leaf if isinstance(leaf, Hashable) else repr(leaf)))
     return tuple(kinds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from clipcompiler.codegen import Program
 from clipcompiler.derive.derivation import Derivation
-from clipcompiler.errors import CompileError
+from clipcompiler.errors import CompileError, InvalidBatch, UntraceableModel
 from clipcompiler.plan import Plan
-from clipcompiler.runtime.batch import Batch, batch_of, cast
+from clipcompiler.runtime.batch import Batch, batch_of, caller, cast
 from clipcompiler.runtime.fingerprint import fingerprint_of_batch, fingerprint_of_modules
 from clipcompiler.runtime.load import load
 from clipcompiler.runtime.result import ClippedGradients
@@ -77,12 +78,14 @@ class CompiledStep(nn.Module):
         self, model: nn.Module, loss_fn: Loss | None, max_grad_norm: float, compiler: Compiler, verifier: Verifier
     ) -> None:
         super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"the model is a {type(model).__name__}: give a torch.nn.Module")
         self.model = model
         self.loss_fn = loss_fn
         self.max_grad_norm = max_grad_norm
         self.compilations = 0
-        self._compiler = compiler
-        self._verifier = verifier
+        self.compiler = compiler
+        self.verifier = verifier
         self._programs: dict[Hashable, Compilation] = {}
         self._latest: Compilation | None = None
 
@@ -109,10 +112,7 @@ class CompiledStep(nn.Module):
             CompileError: where no exact clipped gradient can be promised.
             FloatingPointError: where an example's loss or gradient is not finite; ``.grad`` is left as it was.
         """
-        batch = batch_of(args, kwargs)
-        compilation = self._compilation(batch, args, kwargs)
-        result, gradients = compilation.run(batch, self._max_grad_norm)
-        refuse_nonfinite(result)
+        compilation, result, gradients = self._run(args, kwargs)
         for name, gradient in gradients.items():
             parameter = compilation.parameters[name]
             if parameter.grad is None:
@@ -121,6 +121,11 @@ class CompiledStep(nn.Module):
                 parameter.grad.add_(gradient)
         return result
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledStep:
+        """A step of a copy of the model, not traced yet."""
+        model, loss_fn = copy.deepcopy(self.model, memo), copy.deepcopy(self.loss_fn, memo)
+        return CompiledStep(model, loss_fn, self.max_grad_norm, self.compiler, self.verifier)
+
     def prepare(self, *args: Any, **kwargs: Any) -> CompiledStep:
         """Compiles for a batch of this kind without running it; returns the step."""
         self._compilation(batch_of(args, kwargs), args, kwargs)
@@ -128,10 +133,31 @@ class CompiledStep(nn.Module):
 
     def gradients(self, *args: Any, **kwargs: Any) -> tuple[ClippedGradients, dict[str, Tensor]]:
         """The same without touching ``.grad``: the result and the clipped sums by parameter name."""
-        batch = batch_of(args, kwargs)
-        return self._compilation(batch, args, kwargs).run(batch, self._max_grad_norm)
+        _, result, gradients = self._run(args, kwargs)
+        return result, gradients
+
+    def _run(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Compilation, ClippedGradients, dict[str, Tensor]]:
+        """The program of this kind of batch, and what it gives."""
+        with torch.inference_mode(False):
+            batch = batch_of(args, kwargs)
+            compilation = self._compilation(batch, args, kwargs)
+            result, gradients = compilation.run(batch, self._max_grad_norm)
+        refuse_nonfinite(result)
+        return compilation, result, gradients
 
     def _compilation(self, batch: Batch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compilation:
+        if self.loss_fn is not None and len(args) < 2:
+            raise InvalidBatch(
+                "the step was called without a target", origin=caller(), remedy="call step(inputs, target)"
+            )
+        if any(torch.is_autocast_enabled(t.device.type) for t in batch.tensors):
+            raise UntraceableModel(
+                "the step was called under torch.autocast, in which its norms would be rounded to half precision",
+                origin=caller(),
+                remedy="leave the autocast region, or convert the model: model.to(torch.bfloat16)",
+            )
         roots = [self.model] + ([self.loss_fn] if isinstance(self.loss_fn, nn.Module) else [])
         kind = fingerprint_of_batch(batch.leaves, batch.structure)
         key = (fingerprint_of_modules(roots), kind)
@@ -142,7 +168,7 @@ class CompiledStep(nn.Module):
         return found
 
     def _compile(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compilation:
-        plan, program = self._compiler(self.model, self.loss_fn, args, kwargs)
+        plan, program = self.compiler(self.model, self.loss_fn, args, kwargs)
         self.compilations += 1
         constants = plan.derived.axes.traced.constants
         holder = nn.ModuleDict({"model": self.model})
@@ -208,7 +234,7 @@ class CompiledStep(nn.Module):
         Raises:
             VerificationError: where the error exceeds ``tolerance``, or where the model draws at random.
         """
-        return self._verifier(self, args, kwargs, tolerance)
+        return self.verifier(self, args, kwargs, tolerance)
 
 
 def refuse_nonfinite(result: ClippedGradients) -> None:

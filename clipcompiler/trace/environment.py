@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 import warnings
@@ -37,6 +38,8 @@ def tracing(model: nn.Module) -> Iterator[None]:
     refuse_hooks(model)
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
+        stack.callback(logging.disable, logging.root.manager.disable)
+        logging.disable(logging.CRITICAL)
         warnings.simplefilter("ignore")
         stack.enter_context(torch.enable_grad())
         stack.enter_context(WithoutValueChecks())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor, fx, nn
 from torch._decomp import decomposition_table
 from torch._dynamo.exc import UserError
 from torch.export import Dim, ExportedProgram, export
+from torch.export.graph_signature import OutputKind, TensorArgument
 from torch.utils import _pytree as pytree
 
-from clipcompiler.errors import CompileError, UntraceableModel
+from clipcompiler.errors import CompileError, UnsupportedLoss, UntraceableModel
 from clipcompiler.origin import Origin
 from clipcompiler.trace.environment import SIZES, tracing
 from clipcompiler.trace.flow import sources_of
@@ -58,7 +60,7 @@ def example_batch(batch: Any) -> Any:
     """The same batch with another number of examples: a prime that no dim of it has, so that no dim is taken for it."""
     leaves = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
     sizes = {size for leaf in leaves for size in leaf.shape[1:]}
-    number = next(p for p in (5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47) if p not in sizes)
+    number = next(p for p in count(5) if p not in sizes and all(p % k for k in range(2, p)))
     return pytree.tree_map_only(Tensor, lambda t: t.new_empty((number, *t.shape[1:])), batch)
 
 
@@ -77,7 +79,7 @@ def exported(module: ModelWithLoss, batch: Any) -> ExportedProgram:
             )
             refuse_conditions(program)
         keep_regions_without_grad(program)
-        with without_mistaken_reference():
+        with without_mistaken_references():
             functional: ExportedProgram = program.run_decompositions({})
     return functional
 
@@ -102,17 +104,26 @@ def refuse_conditions(program: ExportedProgram) -> None:
 
 
 @contextmanager
-def without_mistaken_reference() -> Iterator[None]:
-    """Hides torch's reference of ``aten.nll_loss``, whose fourth parameter is not the op's.
+def without_mistaken_references() -> Iterator[None]:
+    """Hides torch's references of losses whose parameters are not those of the op.
 
-    The op's is ``reduction``, the reference's ``size_average``: shapes come out as of a mean.
+    Where the op of ``nll_loss`` takes ``reduction`` as its fourth argument, the reference takes ``size_average``;
+    others expect the reduction as a word. Shapes would come out as of a mean, or calls fail.
     """
-    ops = (aten.nll_loss.default, aten.nll_loss.out)
-    hidden: dict[Any, Any] = {op: decomposition_table.pop(op) for op in ops if op in decomposition_table}
+    hidden: dict[Any, Any] = {op: f for op, f in decomposition_table.items() if is_reference_of_loss(op, f)}
+    for op in hidden:
+        del decomposition_table[op]
     try:
         yield
     finally:
         decomposition_table.update(hidden)
+
+
+def is_reference_of_loss(op: Any, function: Any) -> bool:
+    """Whether a decomposition is torch's Python reference of a loss with a reduction."""
+    arguments = getattr(getattr(op, "_schema", None), "arguments", [])
+    reduces = any(a.name == "reduction" for a in arguments)
+    return reduces and getattr(function, "__module__", "").startswith("torch._refs")
 
 
 def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]) -> TracedLoss:
@@ -129,7 +140,13 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
             remedy="work on a copy: x = x.clone(), or use the op without the underscore",
         )
     values = dict(zip((s.arg.name for s in signature.output_specs), outputs, strict=True))
-    loss = values[signature.user_outputs[0]]
+    returned = [s.arg for s in signature.output_specs if s.kind is OutputKind.USER_OUTPUT]
+    if len(returned) != 1 or not isinstance(returned[0], TensorArgument):
+        raise UnsupportedLoss(
+            f"the loss is {'no tensor' if len(returned) == 1 else f'{len(returned)} values'}; it must be one tensor",
+            remedy="return one tensor of one loss for each example",
+        )
+    loss = values[returned[0].name]
     graph.output((copies[loss],))
     to_normal_form(graph)
     refuse_hidden_parameters(program, module)
@@ -178,7 +195,9 @@ def untraceable(error: Exception) -> UntraceableModel:
         remedy = "a Python branch or number depends on the values of a tensor: use torch.where, or a mask"
     elif "onstraint" in text or "specializ" in str(error):
         text = "the model works for one batch size only: " + text
-        remedy = "take the batch size from the input: x.shape[0], or -1 in a view"
+        remedy = "take the batch size as x.shape[0] (not len(x)), or -1 in a view"
+    elif isinstance(error, TypeError):
+        remedy = "call step(inputs, target) as the model and the loss take them; keyword arguments go to the model"
     file, line, code = line_of_traceback(error.__traceback__)
     origin = Origin("torch.export", "", file, line, code) if file else None
     return UntraceableModel(f"torch.export cannot trace the model: {text}", origin=origin, remedy=remedy)

@@ -53,11 +53,13 @@ class Bench(nn.Module):
         super().__init__()
         self.variants = tuple(variants)
         generator = torch.Generator().manual_seed(seed)
-        self.inputs: dict[tuple[Placed, str], Spec] = {}
+        places = {id(v.placed): v.placed for v in self.variants}
+        self.place = [list(places).index(id(v.placed)) for v in self.variants]
+        self.inputs: dict[tuple[int, str], Spec] = {}
         for k, variant in enumerate(self.variants):
             for name, spec in variant.placed.sample.operands.items():
                 if spec.carrying is not None:
-                    self.inputs[id(variant.placed), name] = spec
+                    self.inputs[self.place[k], name] = spec
                 self.hold(own_name(k, name), name, spec, variant, generator)
         batch = self.batch(1)
         width = self.parts(*batch).shape[1]
@@ -90,16 +92,16 @@ class Bench(nn.Module):
         given = {key: into_place(x, spec) for (key, spec), x in zip(self.inputs.items(), batch, strict=True)}
         found = []
         for k, variant in enumerate(self.variants):
-            values = {name: self.operand(k, name, variant, given) for name in variant.placed.sample.operands}
+            values = {name: self.operand(k, name, given) for name in variant.placed.sample.operands}
             for y in outputs(variant.placed.sample(values, batch[0].shape[0])):
                 if y.is_floating_point() and y.dim() == len(variant.placed.out):
                     found.append(by_example(y, variant.placed.out, batch[0].shape[0]))
         return torch.cat(found, 1)
 
-    def operand(self, k: int, name: str, variant: Variant, given: dict[tuple[int, str], Tensor]) -> Tensor:
+    def operand(self, k: int, name: str, given: dict[tuple[int, str], Tensor]) -> Tensor:
         """One operand of one variant."""
         own = getattr(self, own_name(k, name), None)
-        carrier = given.get((id(variant.placed), name))
+        carrier = given.get((self.place[k], name))
         if carrier is None:
             return own
         return carrier if own is None else carrier * own

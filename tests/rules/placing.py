@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+import sympy
 import torch
 from sampling import Sample, Size, Spec, n
 from torch import Tensor, fx
@@ -16,7 +17,7 @@ from clipcompiler.dsl.ruleset import Form
 from clipcompiler.rules import default_rules
 from clipcompiler.trace.traced import TracedLoss
 
-__all__ = ["Placed", "allowed", "form_of", "rows_of", "values_of"]
+__all__ = ["Placed", "affine_reads", "allowed", "form_of", "outputs", "parameters_of", "rows_of", "values_of"]
 
 COMPOSITIONS = (n, 2 * n, n * 3, 2 * n * 2)
 
@@ -82,7 +83,7 @@ def allowed(
     form = form_of(sample, rules)
     if not isinstance(form, (Aligned, Equation)) or form.sizes:
         return []
-    rows = rows_of(form, rules)
+    rows = [[] if is_product(form, dim) else row for dim, row in enumerate(rows_of(form, rules))]
     shape = outputs(sample(values_of(sample)))[0].shape
     return [
         placed
@@ -90,6 +91,11 @@ def allowed(
         for size in compositions
         for placed in place(sample, row, dim, size, tuple(shape))
     ]
+
+
+def is_product(form: Aligned | Equation, dim: int) -> bool:
+    """Whether a dim of the output is a product of letters, such as group and channel: it has no extent of its own."""
+    return isinstance(form, Equation) and any(isinstance(part.index[dim], sympy.Tuple) for part in form.parts)
 
 
 def place(sample: Sample, row: list[tuple[str, int]], dim: int, size: Size, shape: tuple[int, ...]) -> Iterator[Placed]:
@@ -105,25 +111,18 @@ def parameters_of(placed: Placed, rules: RuleSet = default_rules) -> list[str]:
     """The operands that can be parameters: real, without examples, read by the equation or elementwise."""
     form = form_of(placed.sample, rules)
     if isinstance(form, Equation):
-        read = {name for name in placed.sample.operands if form.reads(name)}
+        read = {name for name in placed.sample.operands if form.reads(name)} - affine_reads(form)
     else:
         read = set(placed.sample.operands) if isinstance(form, Aligned) and form.pointwise else set()
     return [name for name, spec in placed.sample.operands.items() if name in read and can_be_parameter(spec)]
 
 
+def affine_reads(form: Equation) -> set[str]:
+    """The operands read at affine places, such as the input of a convolution: no gradient is derived for them."""
+    reads = [a for part in form.parts for a in part.value.atoms(sympy.Indexed)]
+    return {str(a.base.label) for a in reads if any(e.is_Add or e.is_Mul for e in a.indices)}
+
+
 def can_be_parameter(spec: Spec) -> bool:
     """Whether a tensor is real and holds no examples."""
     return spec.is_real and spec.carrying is None
-
-
-def at_plain_places(form: Form, name: str) -> bool:
-    """Whether an equation reads an operand at letters alone, nowhere at an affine place."""
-    if not isinstance(form, Equation):
-        return True
-    reads = [a for part in form.parts for a in part.value.atoms() if False]
-    return not reads
-
-
-def unplaced(placed: Placed) -> Placed:
-    """The same, for tests that need the sample only."""
-    return replace(placed)

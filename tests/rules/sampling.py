@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Sample", "Size", "Spec", "n", "named", "of", "positive", "real", "sign", "truth", "unit", "whole"]
+__all__ = ["Sample", "Size", "Spec", "fixed", "n", "named", "of", "positive", "real", "sign", "truth", "unit", "whole"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,12 @@ class Spec:
     shape: tuple[Any, ...]
     draw: str
     below: int = 0
+    fixed: bool = False
 
     @property
     def is_real(self) -> bool:
         """Whether the tensor can be differentiated by."""
-        return self.draw not in ("whole", "truth")
+        return self.draw not in ("whole", "truth") and not self.fixed
 
     @property
     def carrying(self) -> int | None:
@@ -106,6 +107,11 @@ def unit(*shape: Any) -> Spec:
 def sign(*shape: Any) -> Spec:
     """−1 or 1."""
     return Spec(shape, "sign")
+
+
+def fixed(spec: Spec) -> Spec:
+    """The same, for an argument that the op has no derivative for, such as running statistics."""
+    return replace(spec, fixed=True)
 
 
 def whole(*shape: Any, below: int) -> Spec:
