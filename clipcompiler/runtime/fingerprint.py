@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,42 +10,72 @@ from torch.nn.parameter import is_lazy
 
 from clipcompiler.errors import UntraceableModel
 
-__all__ = ["fingerprint_of_batch", "fingerprint_of_modules"]
+__all__ = ["fingerprint_of_batch", "fingerprint_of_modules", "identified"]
 
 
 def fingerprint_of_modules(roots: Iterable[nn.Module]) -> Hashable:
-    """Mode of every module; identity, dtype, device, shape and ``requires_grad`` of every parameter; buffers' kind.
+    """The state of every module that decides what it computes and what is trained.
 
-    It holds identities, so whoever keeps it keeps the parameters alive.
+    Class, mode, hooks and a patched ``forward``; name, identity, dtype, device, shape and ``requires_grad`` of
+    every parameter; the kind of every buffer; identity and version of tensors that are neither. It holds
+    identities, so whoever keeps it keeps alive what ``identified`` gives.
 
     Raises:
         UntraceableModel: for lazy modules that have not run yet.
     """
     state: list[Any] = []
-    pending = list(roots)
-    while pending:
-        module = pending.pop()
-        state.append(module.training)
-        for p in module._parameters.values():
+    for module in every(roots):
+        state += [type(module), module.training, *map(id, hooks_of(module))]
+        for name, p in module._parameters.items():
             if p is not None and is_lazy(p):
                 raise UntraceableModel(
                     "the model has lazy modules, whose parameters have no shape yet",
                     remedy="call the model once on a batch before the step",
                 )
             if p is not None:
-                state.append((id(p), p.requires_grad, p.dtype, p.device, p.shape))
+                state.append((name, id(p), p.requires_grad, p.dtype, p.device, p.shape))
         for name, b in module._buffers.items():
             if b is not None:
                 state.append((name, b.dtype, b.device, b.shape))
-        for child in module._modules.values():
-            if child is not None:
-                pending.append(child)
-                state.append(id(child))
+        state += [(name, id(t), t._version) for name, t in loose_tensors(module)]
+        state += [(name, id(child)) for name, child in module._modules.items()]
     return tuple(state)
 
 
+def identified(roots: Iterable[nn.Module]) -> Iterator[object]:
+    """Every object that the fingerprint knows by its identity."""
+    for module in every(roots):
+        yield module
+        yield from hooks_of(module)
+        yield from module._parameters.values()
+        yield from (t for _, t in loose_tensors(module))
+
+
+def every(roots: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """Each module once, in a fixed order."""
+    pending, seen = list(roots), set[int]()
+    while pending:
+        module = pending.pop()
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield module
+            pending += [child for child in module._modules.values() if child is not None]
+
+
+def hooks_of(module: nn.Module) -> list[Any]:
+    """What runs around or instead of the forward of the module's class."""
+    patched = module.__dict__.get("forward")
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    return hooks if patched is None else [*hooks, patched]
+
+
+def loose_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """Tensors kept on a module as plain attributes."""
+    return [(name, value) for name, value in module.__dict__.items() if isinstance(value, Tensor)]
+
+
 def fingerprint_of_batch(leaves: Iterable[Any], structure: Any) -> Hashable:
-    """Rank, extents but the first, dtype and device of every tensor; everything else as it is."""
+    """Rank, extents but the first, dtype and device of every tensor; everything else with its type."""
     kinds: list[Any] = [str(structure)]
     for leaf in leaves:
         if isinstance(leaf, Tensor):

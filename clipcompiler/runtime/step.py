@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +15,21 @@ from clipcompiler.codegen import Program
 from clipcompiler.derive.derivation import Derivation
 from clipcompiler.errors import CompileError, InvalidBatch, UntraceableModel
 from clipcompiler.plan import Plan
-from clipcompiler.runtime.batch import Batch, batch_of, caller, cast
+from clipcompiler.runtime.batch import Batch, batch_of, caller
+from clipcompiler.runtime.compilation import Compilation, modules_of
 from clipcompiler.runtime.fingerprint import fingerprint_of_batch, fingerprint_of_modules
-from clipcompiler.runtime.load import load
 from clipcompiler.runtime.result import ClippedGradients
 
-__all__ = ["Compilation", "CompiledStep"]
+__all__ = ["CompiledStep"]
+
+#: Programs kept for other states of the model and kinds of batches; the one used longest ago goes first.
+KEPT = 32
 
 Loss = Callable[..., Tensor]
 #: (model, loss function, arguments, keyword arguments) → the plan and the program.
 Compiler = Callable[[nn.Module, Loss | None, tuple[Any, ...], dict[str, Any]], tuple[Plan, Program]]
 #: (step, arguments, keyword arguments, tolerance) → the largest relative error.
 Verifier = Callable[["CompiledStep", tuple[Any, ...], dict[str, Any], float], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Compilation:
-    """One program and what it was compiled for.
-
-    Attributes:
-        plan: the plan.
-        program: the generated source.
-        function: the program's ``clipped_gradients``.
-        parameters: the model's parameters by name, kept alive so that their identities stay theirs.
-        buffers: where to find the buffers and constants the program reads.
-    """
-
-    plan: Plan
-    program: Program
-    function: Callable[..., Any]
-    parameters: Mapping[str, nn.Parameter]
-    buffers: Callable[[], dict[str, Tensor]]
-
-    def run(
-        self, batch: Batch, max_grad_norm: float, dtype: torch.dtype | None = None
-    ) -> tuple[ClippedGradients, dict[str, Tensor]]:
-        """The program on a batch: the result, and the clipped sums by name; in ``dtype``, where one is given."""
-        parameters: Mapping[str, Tensor] = self.parameters
-        buffers = self.buffers()
-        if dtype is not None:
-            parameters, buffers = ({n: cast(t, dtype) for n, t in m.items()} for m in (parameters, buffers))
-        losses, norms, clip_factors, gradients = self.function(
-            parameters, buffers, *batch.tensors, max_grad_norm=max_grad_norm
-        )
-        for name in self.program.unreached:
-            gradients[name] = torch.zeros_like(parameters[name])
-        return ClippedGradients(losses, norms, clip_factors), gradients
 
 
 class CompiledStep(nn.Module):
@@ -148,41 +116,23 @@ class CompiledStep(nn.Module):
         return compilation, result, gradients
 
     def _compilation(self, batch: Batch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compilation:
+        """The program for this state of the model and this kind of batch, compiled where there is none yet."""
         if self.loss_fn is not None and len(args) < 2:
             raise InvalidBatch(
                 "the step was called without a target", origin=caller(), remedy="call step(inputs, target)"
             )
-        if any(torch.is_autocast_enabled(t.device.type) for t in batch.tensors):
-            raise UntraceableModel(
-                "the step was called under torch.autocast, in which its norms would be rounded to half precision",
-                origin=caller(),
-                remedy="leave the autocast region, or convert the model: model.to(torch.bfloat16)",
-            )
-        roots = [self.model] + ([self.loss_fn] if isinstance(self.loss_fn, nn.Module) else [])
+        refuse_autocast(batch)
         kind = fingerprint_of_batch(batch.leaves, batch.structure)
-        key = (fingerprint_of_modules(roots), kind)
-        found = self._programs.get(key)
+        key = (id(self.loss_fn), fingerprint_of_modules(modules_of(self.model, self.loss_fn)), kind)
+        found = self._programs.pop(key, None)
         if found is None:
-            found = self._programs[key] = self._compile(args, kwargs)
-        self._latest = found
+            plan, program = self.compiler(self.model, self.loss_fn, args, kwargs)
+            self.compilations += 1
+            found = Compilation.of(plan, program, self.model, self.loss_fn)
+        self._programs[key] = self._latest = found
+        if len(self._programs) > KEPT:
+            del self._programs[next(iter(self._programs))]
         return found
-
-    def _compile(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compilation:
-        plan, program = self.compiler(self.model, self.loss_fn, args, kwargs)
-        self.compilations += 1
-        constants = plan.derived.axes.traced.constants
-        holder = nn.ModuleDict({"model": self.model})
-        if isinstance(self.loss_fn, nn.Module):
-            holder["loss_fn"] = self.loss_fn
-        named = {n.removeprefix("model."): p for n, p in holder.named_parameters(remove_duplicate=False)}
-
-        def buffers() -> dict[str, Tensor]:
-            if not program.buffers:
-                return {}
-            own = {n.removeprefix("model."): b for n, b in holder.named_buffers(remove_duplicate=False)}
-            return {name: own[name] if name in own else constants[name] for name in program.buffers}
-
-        return Compilation(plan, program, load(program, type(self.model).__name__), named, buffers)
 
     def retrace(self) -> None:
         """Forgets every program, so that the next call traces the model again."""
@@ -235,6 +185,16 @@ class CompiledStep(nn.Module):
             VerificationError: where the error exceeds ``tolerance``, or where the model draws at random.
         """
         return self.verifier(self, args, kwargs, tolerance)
+
+
+def refuse_autocast(batch: Batch) -> None:
+    """Under autocast the norms themselves would be rounded."""
+    if any(torch.is_autocast_enabled(t.device.type) for t in batch.tensors):
+        raise UntraceableModel(
+            "the step was called under torch.autocast, in which its norms would be rounded to half precision",
+            origin=caller(),
+            remedy="leave the autocast region, or convert the model: model.to(torch.bfloat16)",
+        )
 
 
 def refuse_nonfinite(result: ClippedGradients) -> None:

@@ -1,0 +1,84 @@
+"""One program, loaded, with the tensors of the model it was compiled for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clipcompiler.codegen import Program
+from clipcompiler.plan import Plan
+from clipcompiler.runtime.batch import Batch, cast
+from clipcompiler.runtime.fingerprint import identified
+from clipcompiler.runtime.load import load
+from clipcompiler.runtime.result import ClippedGradients
+
+__all__ = ["Compilation", "modules_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """One program and what it was compiled for.
+
+    Attributes:
+        plan: the plan.
+        program: the generated source.
+        function: the program's ``clipped_gradients``.
+        parameters: the model's parameters by name.
+        buffers: where to find the buffers and constants the program reads.
+        alive: what the fingerprint knows by identity, kept alive so that no other object gets that identity.
+    """
+
+    plan: Plan
+    program: Program
+    function: Callable[..., Any]
+    parameters: Mapping[str, nn.Parameter]
+    buffers: Callable[[], dict[str, Tensor]]
+    alive: tuple[object, ...]
+
+    @classmethod
+    def of(cls, plan: Plan, program: Program, model: nn.Module, loss_fn: object) -> Compilation:
+        """Loads a program and finds the model's tensors for it, those of the loss under ``loss_fn.``."""
+        constants = plan.derived.axes.traced.constants
+        roots = modules_of(model, loss_fn)
+        parameters = named(roots, lambda root: root.named_parameters(remove_duplicate=False))
+
+        def buffers() -> dict[str, Tensor]:
+            if not program.buffers:
+                return {}
+            own = named(roots, lambda root: root.named_buffers(remove_duplicate=False))
+            return {name: own[name] if name in own else constants[name] for name in program.buffers}
+
+        function = load(program, type(model).__name__)
+        return cls(plan, program, function, parameters, buffers, (loss_fn, *identified(roots)))
+
+    def run(
+        self, batch: Batch, max_grad_norm: float, dtype: torch.dtype | None = None
+    ) -> tuple[ClippedGradients, dict[str, Tensor]]:
+        """The program on a batch: the result, and the clipped sums by name; in ``dtype``, where one is given."""
+        parameters: Mapping[str, Tensor] = self.parameters
+        buffers = self.buffers()
+        if dtype is not None:
+            parameters, buffers = ({n: cast(t, dtype) for n, t in m.items()} for m in (parameters, buffers))
+        losses, norms, clip_factors, gradients = self.function(
+            parameters, buffers, *batch.tensors, max_grad_norm=max_grad_norm
+        )
+        for name in self.program.unreached:
+            gradients[name] = torch.zeros_like(parameters[name])
+        return ClippedGradients(losses, norms, clip_factors), gradients
+
+
+def modules_of(model: nn.Module, loss_fn: object) -> tuple[nn.Module, ...]:
+    """The model, and the loss where it is a module."""
+    return (model, loss_fn) if isinstance(loss_fn, nn.Module) else (model,)
+
+
+def named(roots: tuple[nn.Module, ...], tensors: Callable[[nn.Module], Iterable[tuple[str, Any]]]) -> dict[str, Any]:
+    """The tensors of the model by their own names, those of the loss with ``loss_fn.`` in front."""
+    found: dict[str, Any] = {}
+    for prefix, root in zip(("", "loss_fn."), roots, strict=False):
+        found |= {prefix + name: tensor for name, tensor in tensors(root)}
+    return found
