@@ -45,7 +45,7 @@ def convolution(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Equation:
-    """y[n,go,u] = Σ_ck x[n, gc, stride·u + dilation·k − padding] W[go,c,k] + b[go]"""
+    """y[n,g·o,u] = Σ_ck x[n, g·c, stride·u + dilation·k − padding] W[g·o,c,k] + b[g·o]"""
     u, k, place = places(weight.ndim - 2, stride, padding, dilation)
     row, column = channel(groups, o), channel(groups, c)
     batch = leading(input, weight)
@@ -82,7 +82,7 @@ def transposed_convolution(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Equation:
-    """y[n, go, stride·u + dilation·k − padding] += Σ_c x[n,gc,u] W[gc,o,k], and y[n,go,v] += b[go]"""
+    """y[n, g·o, stride·u + dilation·k − padding] += Σ_c x[n,g·c,u] W[g·c,o,k], and y[n,g·o,v] += b[g·o]"""
     u, k, place = places(weight.ndim - 2, stride, padding, dilation)
     row, column = channel(groups, o), channel(groups, c)
     extents = {g: groups} if groups > 1 else {}

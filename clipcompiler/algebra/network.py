@@ -144,4 +144,4 @@ def show_index(entry: Index) -> str:
     """One dim of an access, as it is written."""
     if isinstance(entry, Affine):
         return str(entry)
-    return "".join(map(str, entry)) or "·"
+    return "·".join(map(str, entry)) or "1"

@@ -31,7 +31,8 @@ REMEDIES = (
 def remedy_for(op: str) -> str:
     """The remedy for an op by its name."""
     name = op.split(".")[1] if "." in op else op
+    tokens = set(name.strip("_").split("_"))
     for words, remedy in REMEDIES:
-        if any(word in name for word in words):
+        if any(set(word.split("_")) <= tokens for word in words):
             return remedy
     return "compute it within each example, or leave it out"

@@ -47,7 +47,7 @@ class Bound:
         inside = {x for a in self.reads for x in letters_of(self.reads[a])} - set(letters_of(self.output))
         ordered = [x for a in self.reads for x in letters_of(self.reads[a]) if x in inside]
         total = f"Σ_{{{','.join(map(str, dict.fromkeys(ordered)))}}} " if ordered else ""
-        return f"y[{shown(self.output)}] = {total}{str(value).replace('*', ' ')}"
+        return f"y[{shown(self.output)}] = {total}{str(value).replace('**', '^').replace('*', ' ')}"
 
 
 def bind(equation: Equation, layouts: Mapping[str, Layout], output: Layout, origin: Origin) -> Bound:
@@ -115,20 +115,25 @@ class Letters:
     def split(self, symbol: sympy.Symbol) -> tuple[Letter, ...]:
         """s over 5·n·3 → s0, n, s1."""
         dim = self.dims[symbol]
+        if dim == (EXAMPLES,):
+            return (EXAMPLE,)
         name = self.name(symbol)
         if len(dim) <= 1:
-            return (EXAMPLE,) if dim and dim[0].examples else (Letter(name, size_of(dim)),)
-        return tuple(EXAMPLE if a.examples else Letter(f"{name}{k}", a.size) for k, a in enumerate(dim))
+            return (Letter(name, size_of(dim)),)
+        several = sum(not a.examples for a in dim) > 1
+        return tuple(
+            EXAMPLE if a.examples else Letter(f"{name}{k}" if several else name, a.size) for k, a in enumerate(dim)
+        )
 
     def name(self, symbol: sympy.Symbol) -> str:
-        """s_1, counted from the right, as s where it is alone, else counted from the left: s1, s2."""
+        """n without examples as t; s_1, counted from the right, as s where it is alone, else from the left: s1, s2."""
         star = STAR.fullmatch(str(symbol))
         if star is None:
-            return str(symbol)
-        base, place = star.group(1), int(star.group(2))
-        count = max(int(m.group(2)) for s in self.dims if (m := STAR.fullmatch(str(s))) and m.group(1) == base)
-        others = any(self.dims[s] == (EXAMPLES,) for s in self.dims if str(s).startswith(f"{base}_"))
-        return base if count - others <= 1 else f"{base}{count - place + 1}"
+            return "t" if str(symbol) == "n" else str(symbol)
+        base = star.group(1)
+        family = [s for s in self.dims if (m := STAR.fullmatch(str(s))) and m.group(1) == base]
+        ordered = sorted((s for s in family if self.dims[s] != (EXAMPLES,)), key=place_in_star, reverse=True)
+        return base if len(ordered) <= 1 else f"{base}{ordered.index(symbol) + 1}"
 
     def affine(self, expression: sympy.Expr) -> Affine:
         """stride·u + dilation·k − padding, as steps and an offset."""
@@ -136,6 +141,11 @@ class Letters:
         offset = int(steps.pop(sympy.S.One, 0))
         ordered = sorted(steps.items(), key=lambda item: str(item[0]), reverse=True)
         return Affine(tuple((int(step), self.split(s)[0]) for s, step in ordered), offset)
+
+
+def place_in_star(symbol: sympy.Symbol) -> int:
+    """The place of a letter of a star, counted from the right."""
+    return int(str(symbol).rpartition("_")[2])
 
 
 def shown(index: tuple[Index, ...]) -> str:

@@ -65,7 +65,11 @@ def is_composed(factor: Factor) -> bool:
 
 def written(reference: Elementwise) -> str:
     """An expression with its tensors accessed by letters."""
-    return str(reference.expression.xreplace({s: sympy.Symbol(str(f)) for s, f in reference.reads})).replace("*", "·")
+    return (
+        str(reference.expression.xreplace({s: sympy.Symbol(str(f)) for s, f in reference.reads}))
+        .replace("**", "^")
+        .replace("*", "·")
+    )
 
 
 def squared(term: Term) -> str:

@@ -80,11 +80,15 @@ class Derivation:
         letters = [x for entry in self.bound.reads[access] if not isinstance(entry, Affine) for x in entry]
         if len(set(letters)) != len(letters):
             raise self.refusal(access, "it is read on a diagonal")
+        if any(isinstance(entry, Affine) and len(entry.terms) != 2 for entry in self.bound.reads[access]):
+            raise self.refusal(access, "an affine place has two letters, as stride·u + dilation·k")
         return Factor(self.tensor(str(access.base.label)), self.bound.reads[access])
 
     def elementwise(self, expression: sympy.Expr) -> Factor:
         """A function of several elements, as one tensor over all their letters."""
         reads = tuple((s, self.factor(s)) for s in sorted(expression.free_symbols, key=str) if s in self.elements)
+        if expression.has(sympy.Heaviside, sympy.Derivative, sympy.Subs):
+            raise self.refusal(None, f"{expression} has no elementary derivative")
         if any(f.is_affine for _, f in reads):
             raise self.refusal(None, f"{expression} is taken at an affine place")
         known = {x for _, f in reads for x in f.letters}

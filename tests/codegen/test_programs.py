@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
-from paper_models import build
 from torch import nn
 
 import clipcompiler as cc
+from paper_models import build
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 NAMES = ("mlp", "cnn")

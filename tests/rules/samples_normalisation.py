@@ -1,6 +1,6 @@
 """Samples of normalisations."""
 
-from sampling import of, positive, real
+from sampling import fixed, n, of, positive, real
 
 from clipcompiler.dsl import aten
 
@@ -11,13 +11,13 @@ def batch_norm(*shape, weight=True, bias=True):
     """Batch norm by running statistics."""
     c = shape[1]
     scale, shift = real(c) if weight else None, real(c) if bias else None
-    return of(aten.batch_norm.default, real(*shape), scale, shift, real(c), positive(c), False, 0.1, EPS, False)
+    return of(aten.batch_norm.default, real(*shape), scale, shift, fixed(real(c)), fixed(positive(c)), False, 0.1, EPS, False)
 
 
 def batch_norm_training(*shape):
     """Batch norm by the statistics of the batch."""
     c = shape[1]
-    return of(aten.batch_norm.default, real(*shape), real(c), real(c), None, None, True, 0.1, EPS, False)
+    return of(aten.batch_norm.default, real(*shape), real(c), real(c), None, None, True, 0.1, EPS, False, mixed=True)
 
 
 def instance_norm(*shape, weight=True, bias=True):
@@ -30,7 +30,7 @@ def instance_norm(*shape, weight=True, bias=True):
 def instance_norm_by_statistics(*shape):
     """Instance norm by running statistics."""
     c = shape[1]
-    return of(aten.instance_norm.default, real(*shape), real(c), real(c), real(c), positive(c), False, 0.1, EPS, False)
+    return of(aten.instance_norm.default, real(*shape), real(c), real(c), fixed(real(c)), fixed(positive(c)), False, 0.1, EPS, False)
 
 
 SAMPLES = [
@@ -68,18 +68,13 @@ SAMPLES = [
     batch_norm(4, 3, 5, weight=False),
     batch_norm(4, 3, 5, bias=False),
     batch_norm(4, 3, 5, weight=False, bias=False),
-    batch_norm_training(4, 3),
-    batch_norm_training(4, 3, 5),
+    batch_norm_training(n, 3),
+    batch_norm_training(n, 3, 5),
     of(
         aten._native_batch_norm_legit_functional.default,
-        real(4, 3),
-        real(3),
-        real(3),
-        real(3),
-        positive(3),
-        True,
-        0.1,
-        EPS,
+        *(real(n, 3), real(3), real(3), fixed(real(3)), fixed(positive(3))),
+        *(True, 0.1, EPS),
+        mixed=True,
     ),
-    of(aten._native_batch_norm_legit.no_stats, real(4, 3, 2), real(3), real(3), True, 0.1, EPS),
+    of(aten._native_batch_norm_legit.no_stats, real(n, 3, 2), real(3), real(3), True, 0.1, EPS, mixed=True),
 ]
