@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from clipcompiler.dsl import Form, Operand, aligned, aten, mixes, op_rule, pointwise
+from clipcompiler.dsl import Form, Operand, aligned, aten, expands, mixes, op_rule, pointwise
 
 
 @op_rule(
@@ -16,8 +16,8 @@ def copy(self: Operand, *options: Any, **more: Any) -> Form:
 
 @op_rule(aten.copy.default, aten.fill.Tensor)
 def overwrite(self: Operand, src: Operand, non_blocking: bool = False) -> Form:
-    """y = z, broadcast to the places of x"""
-    return pointwise(None, self, src)
+    """y[…, s] = z[s], repeated to the dims of x, which is not read"""
+    return expands(src, self.shape)
 
 
 @op_rule(aten.slice_scatter.default)

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from comparison import PROMISED, assert_exact, compiled
-from paper_models import build
 from torch import nn
+
+from paper_models import build
 
 MODELS = {"mlp": (28, 1.0), "cnn": (28, 1.0), "vgg11": (32, 0.125), "resnet18": (32, 0.125)}
 LOSS = nn.CrossEntropyLoss(reduction="none")

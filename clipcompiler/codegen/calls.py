@@ -54,6 +54,10 @@ def call_text(
     if target is aten.squeeze.default:
         dims = tuple(d for d, size in enumerate(traced.shape(node.args[0])) if size == 1)  # type: ignore[arg-type]
         return f"{text(node.args[0])}.squeeze({dims})"
+    if target is aten.copy.default:
+        value = node.meta["val"]
+        sizes = ", ".join(literal(size) for size in traced.shape(node))
+        return f"{text(node.args[1])}.expand({sizes}).to({value.dtype})"
     if target is aten.cross_entropy_loss.default and len(node.args) == 4 and node.args[2:] == (None, 0):
         return f'F.cross_entropy({text(node.args[0])}, {text(node.args[1])}, reduction="none")'
     other = replaced or {}

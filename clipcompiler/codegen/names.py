@@ -17,7 +17,7 @@ __all__ = ["Names", "identifier"]
 
 #: What a generated program uses itself.
 RESERVED = {
-    "torch", "aten", "F", "N", "parameters", "buffers", "gradients", "losses", "norms", "squared_norms",
+    "torch", "aten", "F", "N", "self", "parameters", "buffers", "gradients", "losses", "norms", "squared_norms",
     "clip_factors", "max_grad_norm", "weight_gradient",
 }  # fmt: skip
 

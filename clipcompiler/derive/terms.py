@@ -30,6 +30,12 @@ def terms_of(axes: Axes, use: Use) -> tuple[Term, ...]:
         NoRule: where the rule of the op states no equation in which the parameter stands.
     """
     call = axes.calls[use.node]
+    if single(axes, use.node) and use.node.meta["val"].is_complex():
+        raise NoRule(
+            f"{axes.traced.origin(use.node).op} joins a parameter with complex values, whose norms are not supported",
+            origin=axes.traced.origin(use.node),
+            remedy="compute with real and imaginary parts as real tensors",
+        )
     layouts = {name: axes.layout(o) for name, o in call.operands.items()}
     if isinstance(call.form, Equation) and call.form.reads(use.operand):
         return of_equation(axes, use, call, call.form, layouts)

@@ -114,7 +114,7 @@ def pointwise(function: Callable[..., sympy.Expr] | None, *operands: Any) -> Equ
 
     def element(o: Any) -> Any:
         if not isinstance(o, Operand):
-            return o
+            return int(o) if isinstance(o, bool) else o
         own = letters[ndim - o.ndim :]
         return o[tuple(sympy.Integer(0) if is_one(size) else k for k, size in zip(own, o.shape, strict=True))]
 

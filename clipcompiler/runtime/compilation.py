@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from clipcompiler.codegen import Program
 from clipcompiler.plan import Plan
 from clipcompiler.runtime.batch import Batch, cast
-from clipcompiler.runtime.fingerprint import identified
+from clipcompiler.runtime.fingerprint import closed_over, identified
 from clipcompiler.runtime.load import load
 from clipcompiler.runtime.result import ClippedGradients
 
@@ -53,7 +53,7 @@ class Compilation:
             return {name: own[name] if name in own else constants[name] for name in program.buffers}
 
         function = load(program, type(model).__name__)
-        return cls(plan, program, function, parameters, buffers, (loss_fn, *identified(roots)))
+        return cls(plan, program, function, parameters, buffers, (loss_fn, *closed_over(loss_fn), *identified(roots)))
 
     def run(
         self, batch: Batch, max_grad_norm: float, dtype: torch.dtype | None = None

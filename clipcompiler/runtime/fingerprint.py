@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from clipcompiler.errors import UntraceableModel
 
-__all__ = ["fingerprint_of_batch", "fingerprint_of_modules", "identified"]
+__all__ = ["closed_over", "fingerprint_of_batch", "fingerprint_of_function", "fingerprint_of_modules", "identified"]
 
 
 def fingerprint_of_modules(roots: Iterable[nn.Module]) -> Hashable:
@@ -72,6 +72,17 @@ def hooks_of(module: nn.Module) -> list[Any]:
 def loose_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
     """Tensors kept on a module as plain attributes."""
     return [(name, value) for name, value in module.__dict__.items() if isinstance(value, Tensor)]
+
+
+def closed_over(function: object) -> list[tuple[int, Tensor]]:
+    """The tensors that a loss function has captured from around it, by the number of the cell."""
+    cells = enumerate(getattr(function, "__closure__", None) or ())
+    return [(k, cell.cell_contents) for k, cell in cells if isinstance(cell.cell_contents, Tensor)]
+
+
+def fingerprint_of_function(function: object) -> Hashable:
+    """Identity of a loss function, identity and version of the tensors it has captured."""
+    return (id(function), *((k, id(t), t._version) for k, t in closed_over(function)))
 
 
 def fingerprint_of_batch(leaves: Iterable[Any], structure: Any) -> Hashable:

@@ -17,7 +17,11 @@ from clipcompiler.errors import CompileError, InvalidBatch, UntraceableModel
 from clipcompiler.plan import Plan
 from clipcompiler.runtime.batch import Batch, batch_of, caller
 from clipcompiler.runtime.compilation import Compilation, modules_of
-from clipcompiler.runtime.fingerprint import fingerprint_of_batch, fingerprint_of_modules
+from clipcompiler.runtime.fingerprint import (
+    fingerprint_of_batch,
+    fingerprint_of_function,
+    fingerprint_of_modules,
+)
 from clipcompiler.runtime.result import ClippedGradients
 
 __all__ = ["CompiledStep"]
@@ -123,7 +127,11 @@ class CompiledStep(nn.Module):
             )
         refuse_autocast(batch)
         kind = fingerprint_of_batch(batch.leaves, batch.structure)
-        key = (id(self.loss_fn), fingerprint_of_modules(modules_of(self.model, self.loss_fn)), kind)
+        key = (
+            fingerprint_of_function(self.loss_fn),
+            fingerprint_of_modules(modules_of(self.model, self.loss_fn)),
+            kind,
+        )
         found = self._programs.pop(key, None)
         if found is None:
             plan, program = self.compiler(self.model, self.loss_fn, args, kwargs)

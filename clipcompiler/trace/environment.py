@@ -21,7 +21,7 @@ from clipcompiler.origin import Origin
 from clipcompiler.trace.source import is_users
 from clipcompiler.trace.wrap import WithoutValueChecks
 
-__all__ = ["SIZES", "tracing"]
+__all__ = ["differs", "tracing"]
 
 #: Batch sizes at which a Python branch on the batch size must decide alike.
 SIZES = (1, 2, 3, 4, 6, 8, 12, *(2**k for k in range(4, 31)))
@@ -153,4 +153,6 @@ def differs(expression: sympy.Basic, decision: bool) -> bool:
     symbols = list(expression.free_symbols)
     if len(symbols) != 1:
         return False
-    return any(bool(expression.subs(symbols[0], size)) != decision for size in SIZES)
+    named = {int(k) + d for k in expression.atoms(sympy.Integer) for d in (-1, 0, 1)}
+    sizes = {*SIZES, *(size for size in named if size > 0)}
+    return any(bool(expression.subs(symbols[0], size)) != decision for size in sizes)

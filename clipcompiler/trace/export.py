@@ -17,11 +17,11 @@ from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import CompileError, UnsupportedLoss, UntraceableModel
 from clipcompiler.origin import Origin
-from clipcompiler.trace.environment import SIZES, tracing
+from clipcompiler.trace.environment import differs, tracing
 from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.normal_form import to_normal_form
 from clipcompiler.trace.placeholders import names_of_inputs, own_name, placeholders, refuse_hidden_parameters
-from clipcompiler.trace.source import line_of_traceback, origin_of
+from clipcompiler.trace.source import line_of_traceback
 from clipcompiler.trace.traced import TracedLoss
 from clipcompiler.trace.without_grad import keep_regions_without_grad
 from clipcompiler.trace.wrap import ModelWithLoss
@@ -90,17 +90,22 @@ def refuse_conditions(program: ExportedProgram) -> None:
     Raises:
         UntraceableModel: naming the condition that fails for some number of examples.
     """
-    for node in program.graph.nodes:
-        if node.target is not aten._assert_scalar.default or not isinstance(node.args[0], fx.Node):
-            continue
-        condition = node.args[0].meta["val"].node.expr
-        for symbol in condition.free_symbols:
-            if not all(bool(condition.subs(symbol, size)) for size in SIZES):
-                raise UntraceableModel(
-                    f"the model works only for batch sizes with {condition}",
-                    origin=origin_of(node),
-                    remedy="take the batch size from the input: x.shape[0], or -1 in a view",
-                )
+    values = (node.meta.get("val") for node in program.graph.nodes)
+    sizes = (size for value in values if isinstance(value, Tensor) for size in value.shape)
+    environments = {id(e): e for s in sizes if isinstance(s, torch.SymInt) for e in [s.node.shape_env]}
+    for environment in environments.values():
+        deferred = [a.expr for asserts in environment.deferred_runtime_asserts.values() for a in asserts]
+        refuse_false(deferred + [guard.expr for guard in environment.guards])
+
+
+def refuse_false(conditions: list[Any]) -> None:
+    """Raises for a condition on the batch size that does not hold for every one."""
+    for condition in conditions:
+        if differs(condition, True):
+            raise UntraceableModel(
+                f"the model works only for batch sizes with {condition}",
+                remedy="leave the batch size out of the arguments of ops, and take it as x.shape[0], or -1 in a view",
+            )
 
 
 @contextmanager

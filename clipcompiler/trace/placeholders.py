@@ -28,8 +28,7 @@ def placeholders(
 ) -> tuple[dict[str, Parameter], dict[str, str], tuple[str, ...]]:
     """Parameters (one placeholder an object, whatever its names), buffers and constants, and inputs of the graph."""
     nodes = {n.name: n for n in graph.nodes if n.op == "placeholder"}
-    first: dict[int, fx.Node] = {}
-    parameters: dict[str, Parameter] = {}
+    first: dict[int, tuple[fx.Node, Parameter]] = {}
     buffers: dict[str, str] = {}
     inputs: list[str] = []
     for spec in program.graph_signature.input_specs:
@@ -38,16 +37,13 @@ def placeholders(
             if isinstance(node.meta.get("val"), Tensor):
                 inputs.append(node.name)
         elif spec.kind is InputKind.PARAMETER:
-            value = module.get_parameter(str(spec.target))
-            known = first.setdefault(id(value), node)
-            if known is node:
-                name = own_name(str(spec.target))
-                key = node.name if node.users else name
-                parameters[key] = Parameter(name, tuple(value.shape), value.requires_grad)
-            else:
-                node.replace_all_uses_with(known)
+            value, name = module.get_parameter(str(spec.target)), own_name(str(spec.target))
+            known = first.setdefault(id(value), (node, Parameter(name, tuple(value.shape), value.requires_grad)))
+            if known[0] is not node:
+                node.replace_all_uses_with(known[0])
         else:
             buffers[node.name] = own_name(str(spec.target))
+    parameters = {node.name if node.users else p.name: p for node, p in first.values()}
     renamed = rename(nodes, inputs, names)
     for path, value in module.named_parameters():
         if id(value) not in first:

@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+import sympy
 import torch
 from torch import fx
 
@@ -14,7 +15,7 @@ from clipcompiler.origin import Origin
 
 __all__ = ["line_of_traceback", "op_name", "origin_of", "user_line"]
 
-LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parent.parent))
+LIBRARIES = tuple(str(Path(file).parent) for file in (torch.__file__, sympy.__file__, Path(__file__).parent))
 FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
 
 

@@ -11,7 +11,9 @@ def batch_norm(*shape, weight=True, bias=True):
     """Batch norm by running statistics."""
     c = shape[1]
     scale, shift = real(c) if weight else None, real(c) if bias else None
-    return of(aten.batch_norm.default, real(*shape), scale, shift, fixed(real(c)), fixed(positive(c)), False, 0.1, EPS, False)
+    return of(
+        aten.batch_norm.default, real(*shape), scale, shift, fixed(real(c)), fixed(positive(c)), False, 0.1, EPS, False
+    )
 
 
 def batch_norm_training(*shape):
@@ -30,7 +32,18 @@ def instance_norm(*shape, weight=True, bias=True):
 def instance_norm_by_statistics(*shape):
     """Instance norm by running statistics."""
     c = shape[1]
-    return of(aten.instance_norm.default, real(*shape), real(c), real(c), fixed(real(c)), fixed(positive(c)), False, 0.1, EPS, False)
+    return of(
+        aten.instance_norm.default,
+        real(*shape),
+        real(c),
+        real(c),
+        fixed(real(c)),
+        fixed(positive(c)),
+        False,
+        0.1,
+        EPS,
+        False,
+    )
 
 
 SAMPLES = [

@@ -1,0 +1,106 @@
+"""Plans: which order is chosen, what the table says, and that every choice is the cheapest."""
+
+import pytest
+import torch
+from comparison import compiled
+from torch import nn
+from torch.nn import functional as F
+
+import clipcompiler as cc
+from clipcompiler.plan import Order
+from clipcompiler.trace import N
+from paper_models import build
+
+LOSS = nn.CrossEntropyLoss(reduction="none")
+
+
+class Sequence(nn.Module):
+    """One linear layer over S positions, its losses the mean squares."""
+
+    def __init__(self, features, outputs):
+        super().__init__()
+        self.fc = nn.Linear(features, outputs)
+
+    def forward(self, x):
+        return self.fc(x).square().flatten(1).mean(1)
+
+
+def order_of(positions, features, outputs):
+    """The order chosen for a linear layer over some positions."""
+    step = cc.compile(Sequence(features, outputs), example_inputs=(torch.zeros(2, positions, features),))
+    return step.plan["fc.weight"].order
+
+
+def test_the_crossover_from_gram_to_instantiation():
+    """Gram while S²(O+I) < S·O·I, by far; instantiate where it is the other way round, by far."""
+    assert order_of(4, 512, 512) is Order.GRAM
+    assert order_of(512, 64, 64) in (Order.KEEP, Order.DISCARD)
+    assert "S²(O+I) = 16.4 k < S·O·I = 1.05 M" in str(
+        cc.compile(Sequence(512, 512), example_inputs=(torch.zeros(2, 4, 512),)).plan
+    )
+
+
+@pytest.mark.parametrize("positions", [1, 4, 200])
+def test_every_order_of_a_layer_is_exact(positions):
+    """Whichever the plan chooses for short, medium and long sequences."""
+    model = Sequence(12, 9).double()
+    step = cc.compile(model, max_grad_norm=0.5)
+    assert step.verify(torch.randn(3, positions, 12, dtype=torch.float64)) < 1e-12
+
+
+def test_a_bias_is_folded_into_the_gram_of_its_weight():
+    """Rank one and Gram both: the bias has no norm of its own."""
+    plan = compiled(build("mlp"), LOSS, (torch.randn(2, 784), torch.zeros(2, dtype=torch.long)))
+    plan = plan.prepare(torch.randn(2, 784), torch.zeros(2, dtype=torch.long)).plan
+    assert [plan[f"fc{k}.weight"].order for k in (1, 2, 3)] == [Order.RANK_ONE] * 3
+    assert [plan[f"fc{k}.bias"].order for k in (1, 2)] == [Order.FOLDED] * 2
+    assert plan["fc1.bias"].norm.flops == 0
+
+
+def test_the_table_has_a_row_for_every_parameter_and_the_totals():
+    """Trainable, frozen and unreached parameters are all named; the three totals are printed."""
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.frozen, self.unused = nn.Linear(4, 3), nn.Linear(4, 4), nn.Linear(2, 2)
+            self.frozen.requires_grad_(False)
+
+        def forward(self, x):
+            return self.fc(self.frozen(x)).sum(1)
+
+    step = cc.compile(Model(), example_inputs=(torch.zeros(2, 4),))
+    text = str(step.plan)
+    for word in ("parameter", "rule", "order", "flops/N", "bytes/N", "why"):
+        assert word in text.splitlines()[0]
+    assert "frozen, no cost: frozen.weight, frozen.bias" in text
+    assert "the loss does not depend on it" in next(line for line in text.splitlines() if "unused.weight" in line)
+    for total in ("ordinary step:", "squared norms:", "clipped sums:"):
+        assert total in text
+    with pytest.raises(KeyError, match=r"no parameter 'nope' in the plan; it has fc\.weight"):
+        step.plan["nope"]
+
+
+def test_the_flops_of_an_ordinary_step_are_counted_from_the_equations():
+    """Two linear layers: forward, both weight gradients, one input gradient: 2·(2 + 2 + 1) products… by hand."""
+    model = nn.Sequential(nn.Linear(10, 20), nn.Linear(20, 30))
+    step = cc.compile(model, lambda o, t: o[:, 0] * t, example_inputs=(torch.zeros(2, 10), torch.zeros(2)))
+    per_example = float(step.plan.ordinary.subs(N, 1))
+    first, second = 2 * 10 * 20, 2 * 20 * 30
+    assert per_example == pytest.approx(2 * first + 3 * second, rel=0.05)
+
+
+def test_several_uses_are_added_before_the_square():
+    """A weight used twice is instantiated: ‖g₁ + g₂‖² is not ‖g₁‖² + ‖g₂‖²."""
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(4, 4, dtype=torch.float64))
+
+        def forward(self, x):
+            return F.linear(F.linear(x, self.w).tanh(), self.w).square().sum(1)
+
+    step = cc.compile(Twice())
+    assert step.verify(torch.randn(5, 4, dtype=torch.float64)) < 1e-12
+    assert step.plan["w"].why == "2 uses, added before the square"

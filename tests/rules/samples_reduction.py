@@ -1,0 +1,65 @@
+"""Samples of ops that sum, average, pick or order along dims."""
+
+from sampling import n, of, real, truth, whole
+
+from clipcompiler.dsl import aten
+
+TOTALS = (aten.sum, aten.mean, aten.prod, aten.max, aten.min, aten.any, aten.all, aten.std, aten.var, aten.median)
+ALONG = (aten.max.dim, aten.min.dim, aten.median.dim, aten.prod.dim_int, aten.any.dim, aten.all.dim)
+CUMULATED = (aten.cumsum.default, aten.cumprod.default, aten.logcumsumexp.default, aten.cummax.default)
+
+SAMPLES = [
+    *(of(packet.default, real(n, 3), mixed=True) for packet in TOTALS),
+    *(of(packet.default, real(4, 3)) for packet in TOTALS),
+    of(aten.sum.dim_IntList, real(4, 3, 5), [1]),
+    of(aten.sum.dim_IntList, real(4, 3, 5), [-1, 1], True),
+    of(aten.sum.dim_IntList, real(4, 3, 5), [0, 2]),
+    of(aten.sum.dim_IntList, real(n, 3), [], mixed=True),
+    of(aten.sum.dim_IntList, real(n, 3), None, mixed=True),
+    of(aten.sum.dim_IntList, truth(4, 3), [1]),
+    of(aten.mean.dim, real(4, 3, 5), [2, 1]),
+    of(aten.mean.dim, real(4, 3, 5), [-1], True),
+    of(aten.mean.dim, real(n, 3), [0], mixed=True),
+    of(aten.amax.default, real(4, 3, 5), [1]),
+    of(aten.amax.default, real(n, 3), mixed=True),
+    of(aten.amin.default, real(4, 3, 5), [-1, 1], True),
+    of(aten.logsumexp.default, real(4, 3, 5), [1]),
+    of(aten.logsumexp.default, real(4, 3, 5), [-1], True),
+    of(aten.std.correction, real(4, 3, 5), [1], correction=1),
+    of(aten.std.correction, real(4, 3, 5), [-1], correction=0, keepdim=True),
+    of(aten.var.correction, real(4, 3, 5), [1, 2], correction=1),
+    of(aten.var.correction, real(n, 3), None, correction=1, mixed=True),
+    of(aten.std.dim, real(4, 3, 5), [1]),
+    of(aten.var.dim, real(4, 3, 5), [1, -1], False, True),
+    *(of(op, real(4, 3, 5), 1) for op in ALONG),
+    *(of(op, real(4, 3, 5), -1, True) for op in ALONG),
+    of(aten.argmax.default, real(4, 3, 5), 1),
+    of(aten.argmax.default, real(n, 3), mixed=True),
+    of(aten.argmin.default, real(4, 3, 5), -1, True),
+    of(aten.linalg_vector_norm.default, real(4, 3, 5), 2, [1]),
+    of(aten.linalg_vector_norm.default, real(4, 3, 5), 1, [-1, 1], True),
+    of(aten.linalg_vector_norm.default, real(n, 3), mixed=True),
+    of(aten.linalg_norm.default, real(4, 3, 5), 2, [1]),
+    of(aten.linalg_norm.default, real(n, 3), mixed=True),
+    of(aten.norm.ScalarOpt_dim, real(4, 3, 5), 2, [1]),
+    of(aten.norm.ScalarOpt_dim, real(4, 3, 5), 1, [2], True),
+    *(of(op, real(4, 3), 1) for op in CUMULATED),
+    *(of(op, real(4, 3, 5), -2) for op in CUMULATED),
+    of(aten.sort.default, real(4, 3)),
+    of(aten.sort.default, real(4, 3, 5), 1, True),
+    of(aten.argsort.default, real(4, 3, 5), 1),
+    of(aten.topk.default, real(4, 3, 5), 2),
+    of(aten.topk.default, real(4, 3, 5), 2, 1),
+    of(aten.gather.default, real(4, 3), 1, whole(4, 5, below=3)),
+    of(aten.gather.default, real(4, 3), 1, whole(4, 1, below=3)),
+    of(aten.gather.default, real(4, 6, 5), 1, whole(4, 2, 3, below=6)),
+    of(aten.gather.default, real(4, 3, 5), -1, whole(4, 3, 2, below=5)),
+    of(aten.cosine_similarity.default, real(4, 3), real(4, 3)),
+    of(aten.cosine_similarity.default, real(4, 2, 3), real(4, 2, 3), -1),
+    of(aten.cosine_similarity.default, real(4, 2, 3), real(2, 3), -1),
+    of(aten.cosine_similarity.default, real(2, 3), real(4, 2, 3), 2),
+    of(aten.cosine_similarity.default, real(4, 1, 3), real(1, 5, 3), 2),
+    of(aten.cdist.default, real(4, 2, 3), real(4, 5, 3)),
+    of(aten.cdist.default, real(4, 3), real(5, 3)),
+    of(aten.cdist.default, real(4, 2, 3), real(1, 5, 3), 1.0),
+]
