@@ -3,41 +3,12 @@
 if __name__ != "clipcompiler.rules":
     raise ImportError("import the rules as clipcompiler.rules: under another name they would be loaded twice")
 
-from clipcompiler.dsl import RuleSet
+from importlib import import_module
+from pkgutil import iter_modules
 
-from . import (
-    affine,
-    convolution,
-    copies,
-    creation,
-    indexing,
-    losses,
-    normalisation,
-    pointwise,
-    pooling,
-    random,
-    reduction,
-    shape,
-    softmax,
-)
+from clipcompiler.dsl import RuleSet
 
 __all__ = ["default_rules"]
 
-#: Every rule of this package.
-default_rules: RuleSet = RuleSet.of_modules(
-    (
-        affine,
-        convolution,
-        copies,
-        creation,
-        indexing,
-        losses,
-        normalisation,
-        pointwise,
-        pooling,
-        random,
-        reduction,
-        shape,
-        softmax,
-    )
-)
+#: Every rule of every file of this folder.
+default_rules: RuleSet = RuleSet.of_modules(import_module(f"{__name__}.{m.name}") for m in iter_modules(__path__))

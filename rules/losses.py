@@ -19,7 +19,7 @@ def by_example(reduction: int, *operands: Operand) -> Form:
     """v[n] = ℓ(x[n,:], y[n,:], …), or its mean or sum"""
     if reduction != 0:
         return reduces(operands[0], None)
-    return aligned(*([(o, 0) for o in operands] if d == 0 else [] for d in range(1)))
+    return aligned([(o, 0) for o in operands]) if operands[0].ndim > 1 else aligned()
 
 
 @op_rule(aten.cross_entropy_loss.default)
@@ -128,6 +128,8 @@ def cosine_embedding(
 
 @op_rule(aten.triplet_margin_loss.default)
 def triplet_margin(anchor: Operand, positive: Operand, negative: Operand, *options: Any) -> Form:
-    """v[n] = max(0, ‖a[n] − p[n]‖ − ‖a[n] − q[n]‖ + margin)"""
+    """v[s] = max(0, ‖a[s,:] − p[s,:]‖ − ‖a[s,:] − q[s,:]‖ + margin)"""
     reduction = options[4] if len(options) > 4 else MEAN
-    return by_example(reduction, anchor, positive, negative)
+    if reduction != 0:
+        return reduces(anchor, None)
+    return aligned(*([(o, d) for o in (anchor, positive, negative)] for d in range(anchor.ndim - 1)))

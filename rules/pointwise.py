@@ -53,5 +53,5 @@ def neg(self: Operand) -> Form:
 def prelu(self: Operand, weight: Operand) -> Equation:
     """y[n,c,s] = max(x[n,c,s], 0) + W[c]·min(x[n,c,s], 0), one W for all channels where it has one element"""
     at = (n, c, s) if self.ndim > 1 else (s,)
-    x, slope = self[at], weight[0 if weight.shape in ((), (1,)) else c]
+    x, slope = self[at], weight[c] if weight.ndim == 1 and weight.shape[0] != 1 else weight[(0,) * weight.ndim]
     return equation(out[at], sympy.Max(x, 0) + slope * sympy.Min(x, 0))

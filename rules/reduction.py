@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from clipcompiler.dsl import Form, Operand, aligned, aten, mixes, op_rule, reduces
+from clipcompiler.dsl import Aligned, Form, Operand, aligned, aten, mixes, op_rule, pointwise, reduces
 
 
 @op_rule(
@@ -69,14 +69,18 @@ def topk(self: Operand, k: int, dim: int = -1, largest: bool = True, sorted: boo
 @op_rule(aten.gather.default)
 def gather(self: Operand, dim: int, index: Operand, *, sparse_grad: bool = False) -> Form:
     """y[n,s] = x[n, index[n,s]] along one dim"""
-    shorter = [d for d in range(self.ndim) if self.shape[d] != index.shape[d]]
-    return mixes(index, [dim, *shorter], self)
+    if self.ndim == 0 or index.ndim == 0:
+        return aligned(*([(index, d)] for d in range(index.ndim)))
+    along = [d != dim % self.ndim and self.shape[d] == index.shape[d] for d in range(index.ndim)]
+    return aligned(*([(index, d), (self, d)] if along[d] else [(index, d)] for d in range(index.ndim)))
 
 
 @op_rule(aten.cosine_similarity.default)
 def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8) -> Form:
     """y[n] = Σ_s a[n,s] b[n,s] / (‖a[n]‖ ‖b[n]‖)"""
-    return aligned(*([(x1, d), (x2, d)] for d in range(x1.ndim) if d != dim % x1.ndim))
+    rows = list(pointwise(None, x1, x2).dims)
+    del rows[dim]
+    return Aligned(tuple(rows))
 
 
 @op_rule(aten.cdist.default)

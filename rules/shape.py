@@ -5,7 +5,7 @@ from typing import Any
 
 import sympy
 
-from clipcompiler.dsl import Form, Operand, aten, expands, indices, mixes, moves, op_rule, pointwise, regroups
+from clipcompiler.dsl import Form, Operand, aligned, aten, expands, indices, mixes, moves, op_rule, pointwise, regroups
 
 (s,) = indices("*s")
 
@@ -167,13 +167,19 @@ def repeat(self: Operand, repeats: Sequence[Any]) -> Form:
 @op_rule(aten.repeat_interleave.self_int)
 def repeat_interleave(self: Operand, repeats: int, dim: int | None = None, **options: Any) -> Form:
     """y[s·r + q] = x[s] for q < r, along one dim"""
-    return mixes(self, range(self.ndim) if dim is None else [dim])
+    return aligned([]) if dim is None else mixes(self, [dim])
 
 
-@op_rule(aten.pixel_shuffle.default, aten.pixel_unshuffle.default, aten.channel_shuffle.default)
+@op_rule(aten.pixel_shuffle.default, aten.pixel_unshuffle.default)
 def pixel_shuffle(self: Operand, factor: int) -> Form:
-    """y = x with channels turned into places (or back), or among themselves"""
+    """y = x with channels turned into places, or back"""
     return mixes(self, range(self.ndim - 3, self.ndim))
+
+
+@op_rule(aten.channel_shuffle.default)
+def channel_shuffle(self: Operand, groups: int) -> Form:
+    """y[n,cg,s] = x[n,gc,s]"""
+    return mixes(self, [1])
 
 
 @op_rule(aten.broadcast_tensors.default)

@@ -47,4 +47,11 @@ class Plan:
         return found[0]
 
     def __str__(self) -> str:
-        return table(self)
+        totals = (
+            ("ordinary step", self.ordinary, "forward, gradients of activations and of parameters"),
+            ("squared norms", self.norm_flops, "beyond the cotangents, which an ordinary step computes too"),
+            ("clipped sums", self.sum_flops, "in place of the gradients of parameters"),
+        )
+        unreached = [p.name for p in self.derived.unreached]
+        frozen = [p.name for p in self.derived.axes.traced.parameters.values() if not p.trainable]
+        return table(self.choices, unreached, frozen, totals)

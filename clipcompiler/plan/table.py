@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sympy
 
@@ -11,25 +11,21 @@ from clipcompiler.algebra import Network
 from clipcompiler.plan.choice import Choice
 from clipcompiler.trace.traced import N
 
-if TYPE_CHECKING:
-    from clipcompiler.plan.plan import Plan
-
 __all__ = ["amount_of", "table"]
 
+#: Name, flops in N, and meaning of each total.
+Totals = Sequence[tuple[str, Any, str]]
 HEADINGS = ("parameter", "rule", "g[n]", "order", "flops/N", "bytes/N", "why")
 
 
-def table(plan: Plan) -> str:
-    """A row for every parameter, then the parameters without a gradient, then the totals."""
-    rows = [HEADINGS, *(row(choice) for choice in plan.choices)]
-    for parameter in plan.derived.unreached:
-        rows.append((parameter.name, "–", "0", "–", "0", "0", "the loss does not depend on it"))
-    frozen = [p.name for p in plan.derived.axes.traced.parameters.values() if not p.trainable]
+def table(choices: Sequence[Choice], unreached: Sequence[str], frozen: Sequence[str], totals: Totals) -> str:
+    """A row for every choice and every parameter that the loss does not reach, then the frozen ones and the totals."""
+    rows = [HEADINGS, *(row(choice) for choice in choices)]
+    rows += [(name, "–", "0", "–", "0", "0", "the loss does not depend on it") for name in unreached]
     lines = [*aligned(rows), ""]
     if frozen:
         lines.append(f"frozen, no cost: {', '.join(frozen)}")
-    lines += totals(plan)
-    return "\n".join(lines)
+    return "\n".join([*lines, *shares(totals)])
 
 
 def row(choice: Choice) -> tuple[str, ...]:
@@ -47,17 +43,12 @@ def show(network: Network) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def totals(plan: Plan) -> list[str]:
-    """The flops of the three parts, for one example."""
-    parts = (
-        ("ordinary step", plan.ordinary, "forward, gradients of activations and of parameters"),
-        ("squared norms", plan.norm_flops, "beyond the cotangents, which an ordinary step computes too"),
-        ("clipped sums", plan.sum_flops, "in place of the gradients of parameters"),
-    )
-    total = float(per_example(plan.ordinary)) or 1.0
+def shares(totals: Totals) -> list[str]:
+    """The flops of each part for one example, and as a share of the first."""
+    whole = float(per_example(totals[0][1])) or 1.0
     return [
-        f"{name:>14}: {amount(flops):>8} flops an example ({100 * float(per_example(flops)) / total:5.1f}%)  {what}"
-        for name, flops, what in parts
+        f"{name:>14}: {amount(flops):>8} flops an example ({100 * float(per_example(flops)) / whole:5.1f}%)  {what}"
+        for name, flops, what in totals
     ]
 
 

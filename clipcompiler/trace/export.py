@@ -91,7 +91,7 @@ def refuse_conditions(program: ExportedProgram) -> None:
         UntraceableModel: naming the condition that fails for some number of examples.
     """
     values = (node.meta.get("val") for node in program.graph.nodes)
-    sizes = (size for value in values if isinstance(value, Tensor) for size in value.shape)
+    sizes: Iterator[Any] = (size for value in values if isinstance(value, Tensor) for size in value.shape)
     environments = {id(e): e for s in sizes if isinstance(s, torch.SymInt) for e in [s.node.shape_env]}
     for environment in environments.values():
         deferred = [a.expr for asserts in environment.deferred_runtime_asserts.values() for a in asserts]
