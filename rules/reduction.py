@@ -69,16 +69,17 @@ def topk(self: Operand, k: int, dim: int = -1, largest: bool = True, sorted: boo
 @op_rule(aten.gather.default)
 def gather(self: Operand, dim: int, index: Operand, *, sparse_grad: bool = False) -> Form:
     """y[n,s] = x[n, index[n,s]] along one dim"""
-    if self.ndim == 0 or index.ndim == 0:
-        return aligned(*([(index, d)] for d in range(index.ndim)))
-    along = [d != dim % self.ndim and self.shape[d] == index.shape[d] for d in range(index.ndim)]
-    return aligned(*([(index, d), (self, d)] if along[d] else [(index, d)] for d in range(index.ndim)))
+    gone = dim % max(self.ndim, 1)
+    whole = [d != gone and self.shape[d] == index.shape[d] for d in range(index.ndim)]
+    rows = ([(index, d), (self, d)] if whole[d] else [(index, d)] if d == gone else [] for d in range(index.ndim))
+    return aligned(*rows)
 
 
 @op_rule(aten.cosine_similarity.default)
 def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8) -> Form:
     """y[n] = Σ_s a[n,s] b[n,s] / (‖a[n]‖ ‖b[n]‖)"""
-    rows = list(pointwise(None, x1, x2).dims)
+    form = pointwise(None, x1, x2)
+    rows = list(form.dims) if isinstance(form, Aligned) else []
     del rows[dim]
     return Aligned(tuple(rows))
 

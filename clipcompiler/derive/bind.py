@@ -77,6 +77,7 @@ class Letters:
     def __init__(self, extents: dict[sympy.Symbol, Any], origin: Origin) -> None:
         self.dims: dict[sympy.Symbol, Dim] = {s: (Axis(size, examples=size == N),) for s, size in extents.items()}
         self.origin = origin
+        self.names: dict[tuple[sympy.Symbol, int], str] = {}
 
     def learn(self, index: tuple[Any, ...], layout: Layout) -> None:
         """A letter alone in a dim runs over the axes of that dim; the largest dim counts."""
@@ -114,16 +115,21 @@ class Letters:
 
     def split(self, symbol: sympy.Symbol) -> tuple[Letter, ...]:
         """s over 5·n·3 → s0, n, s1."""
-        dim = self.dims[symbol]
-        if dim == (EXAMPLES,):
-            return (EXAMPLE,)
-        name = self.name(symbol)
-        if len(dim) <= 1:
-            return (Letter(name, size_of(dim)),)
-        several = sum(not a.examples for a in dim) > 1
+        dim = self.dims[symbol] or (Axis(1),)
+        several = sum(not axis.examples for axis in dim) > 1
         return tuple(
-            EXAMPLE if a.examples else Letter(f"{name}{k}" if several else name, a.size) for k, a in enumerate(dim)
+            EXAMPLE if axis.examples else Letter(self.unique(symbol, k, several), axis.size)
+            for k, axis in enumerate(dim)
         )
+
+    def unique(self, symbol: sympy.Symbol, piece: int, several: bool) -> str:
+        """A name that no other letter of the equation has: two letters of one name would be one letter."""
+        if (symbol, piece) not in self.names:
+            wanted = f"{self.name(symbol)}{piece}" if several else self.name(symbol)
+            while wanted in self.names.values():
+                wanted += "_"
+            self.names[symbol, piece] = wanted
+        return self.names[symbol, piece]
 
     def name(self, symbol: sympy.Symbol) -> str:
         """n without examples as t; s_1, counted from the right, as s where it is alone, else from the left: s1, s2."""

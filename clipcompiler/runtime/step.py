@@ -88,7 +88,7 @@ class CompiledStep(nn.Module):
         for name, gradient in gradients.items():
             parameter = compilation.parameters[name]
             if parameter.grad is None:
-                parameter.grad = gradient
+                parameter.grad = gradient.clone() if gradient._is_view() else gradient  # as backward() leaves it
             else:
                 parameter.grad.add_(gradient)
         return result

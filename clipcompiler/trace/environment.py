@@ -19,7 +19,7 @@ from torch.fx.proxy import TracerBase
 from clipcompiler.errors import UntraceableModel
 from clipcompiler.origin import Origin
 from clipcompiler.trace.source import is_users
-from clipcompiler.trace.wrap import WithoutValueChecks
+from clipcompiler.trace.wrap import WithoutValueChecks, own_name
 
 __all__ = ["differs", "tracing"]
 
@@ -119,13 +119,13 @@ def refuse_hooks(model: nn.Module) -> None:
     for path, module in model.named_modules():
         if module._backward_hooks or module._backward_pre_hooks:
             raise UntraceableModel(
-                f"the module {path or 'itself'} has a backward hook, which may change the gradient on its way",
+                f"the module {own_name(path) or 'itself'} has a backward hook, which may change gradients",
                 remedy="remove the hook (handle.remove()) before compiling",
             )
     for name, parameter in model.named_parameters():
         if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
             raise UntraceableModel(
-                f"the parameter {name} has a gradient hook, which the compiled step would not call",
+                f"the parameter {own_name(name)} has a gradient hook, which the compiled step would not call",
                 remedy="remove the hook (handle.remove()) before compiling",
             )
 

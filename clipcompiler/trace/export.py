@@ -20,11 +20,11 @@ from clipcompiler.origin import Origin
 from clipcompiler.trace.environment import differs, tracing
 from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.normal_form import to_normal_form
-from clipcompiler.trace.placeholders import names_of_inputs, own_name, placeholders, refuse_hidden_parameters
+from clipcompiler.trace.placeholders import names_of_inputs, placeholders, refuse_hidden_parameters
 from clipcompiler.trace.source import line_of_traceback
 from clipcompiler.trace.traced import TracedLoss
 from clipcompiler.trace.without_grad import keep_regions_without_grad
-from clipcompiler.trace.wrap import ModelWithLoss
+from clipcompiler.trace.wrap import ModelWithLoss, own_name
 
 __all__ = ["trace"]
 
@@ -157,7 +157,7 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
     refuse_hidden_parameters(program, module)
     parameters, buffers, inputs = placeholders(program, module, graph, names)
     constants = {own_name(name): value for name, value in program.constants.items()}
-    updates = {b: copies[values[name]] for name, b in signature.buffers_to_mutate.items()}
+    updates = {own_name(b): copies[values[name]] for name, b in signature.buffers_to_mutate.items()}
     traced = TracedLoss(
         graph,
         type(module.model).__name__,

@@ -13,14 +13,9 @@ from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import UntraceableModel
 from clipcompiler.trace.traced import Parameter
-from clipcompiler.trace.wrap import ModelWithLoss
+from clipcompiler.trace.wrap import ModelWithLoss, own_name
 
-__all__ = ["names_of_inputs", "own_name", "placeholders", "refuse_hidden_parameters"]
-
-
-def own_name(path: str) -> str:
-    """A path in the traced module as a path in the model; what belongs to the loss keeps ``loss_fn.`` in front."""
-    return path.removeprefix("model.")
+__all__ = ["names_of_inputs", "placeholders", "refuse_hidden_parameters"]
 
 
 def placeholders(

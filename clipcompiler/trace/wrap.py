@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["ModelWithLoss", "WithoutValueChecks"]
+__all__ = ["ModelWithLoss", "WithoutValueChecks", "own_name"]
 
 
 class ModelWithLoss(nn.Module):
@@ -28,6 +28,11 @@ class ModelWithLoss(nn.Module):
         else:
             losses = self.loss_fn(self.model(*batch[:-1], **options), batch[-1])
         return losses
+
+
+def own_name(path: str) -> str:
+    """A path in the wrapper as a path in the model; what belongs to the loss keeps ``loss_fn.`` in front."""
+    return path.removeprefix("model.")
 
 
 def gaussian_nll(
