@@ -6,20 +6,34 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
+from clipcompiler.errors import UntraceableModel
+from clipcompiler.trace.source import origin_of
+
 __all__ = ["keep_regions_without_grad"]
 
 aten = torch.ops.aten
+AUTOCAST = torch.ops.higher_order.wrap_with_autocast
 REGION = torch.ops.higher_order.wrap_with_set_grad_enabled
 
 
 def keep_regions_without_grad(program: ExportedProgram) -> None:
-    """Detaches every output of a region without gradients; ``run_decompositions`` would only inline the region."""
+    """Detaches every output of a region without gradients; ``run_decompositions`` would only inline the region.
+
+    Raises:
+        UntraceableModel: for a region under autocast, of which nothing would remain.
+    """
     detach_regions(program.graph_module)
 
 
 def detach_regions(module: fx.GraphModule) -> None:
     """The regions of one graph, and those within them."""
     for node in module.graph.nodes:
+        if node.target is AUTOCAST:
+            raise UntraceableModel(
+                "the forward computes a part of itself under torch.autocast, which the graph would not show",
+                origin=origin_of(node),
+                remedy="cast explicitly there: x.to(torch.bfloat16)",
+            )
         if node.op != "call_function" or node.target is not REGION:
             continue
         enabled, body = node.args[0], getattr(module, node.args[1].target)

@@ -54,10 +54,17 @@ def form_of(sample: Sample, rules: RuleSet = default_rules) -> Form:
 
 
 def rows_of(form: Aligned | Equation, rules: RuleSet = default_rules) -> list[list[tuple[str, int]]]:
-    """For each dim of the output the dims of operands that run along with it, through auxiliaries too."""
+    """For each dim of the output the dims of operands that run along with it, through auxiliaries too.
+
+    A dim along which an auxiliary mixes runs along with nothing.
+    """
     auxiliaries = {x.name: x for x in form.where} if isinstance(form, Equation) else {}
     aligned = form.alignment() if isinstance(form, Equation) else form
-    return [[s for source in row for s in behind(source, auxiliaries, rules)] for row in aligned.dims]
+    rows = []
+    for row in aligned.dims:
+        found = [behind(source, auxiliaries, rules) for source in row]
+        rows.append([source for sources in found for source in sources] if all(found) else [])
+    return rows
 
 
 def behind(source: tuple[str, int], auxiliaries: dict[str, Auxiliary], rules: RuleSet) -> list[tuple[str, int]]:
@@ -81,7 +88,7 @@ def allowed(
     if sample.placed:
         return [] if sample.mixed else [Placed(sample, sample.out)]
     form = form_of(sample, rules)
-    if not isinstance(form, (Aligned, Equation)) or form.sizes:
+    if not isinstance(form, (Aligned, Equation)) or (isinstance(form, Equation) and form.sizes):
         return []
     rows = [[] if is_product(form, dim) else row for dim, row in enumerate(rows_of(form, rules))]
     shape = outputs(sample(values_of(sample)))[0].shape

@@ -41,7 +41,7 @@ class Size:
         return examples if self.before == self.after == 1 else examples * (self.before * self.after)
 
     def __str__(self) -> str:
-        return "·".join([str(self.before)] * (self.before > 1) + ["n"] + [str(self.after)] * (self.after > 1))
+        return "*".join([str(self.before)] * (self.before > 1) + ["n"] + [str(self.after)] * (self.after > 1))
 
 
 n = Size()
@@ -181,7 +181,7 @@ class Sample:
         return self.op(*args, **kwargs)
 
     def __str__(self) -> str:
-        args, kwargs = self.filled(lambda _, spec: "×".join(map(str, spec.shape)) or "()", str)
+        args, kwargs = self.filled(lambda _, spec: "x".join(map(str, spec.shape)) or "()", str)
         parts = [*map(str, args), *(f"{k}={v}" for k, v in kwargs.items())]
         return f"{short(self.op)}({','.join(parts)})".replace(" ", "").replace("'", "")
 

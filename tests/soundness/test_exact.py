@@ -55,7 +55,7 @@ LAYOUTS = {
     "softmax over the other dim": (lambda m, x: torch.softmax(m.f(x).T, 0).T, {"f": nn.Linear(5, 3)}, (5,)),
     "sort over the other dim": (lambda m, x: m.f(x).T.sort(0)[0].T, {"f": nn.Linear(5, 3)}, (5,)),
     "statistics of an example": (
-        lambda m, x: (m.f(x) - m.f(x).mean(1, keepdim=True)) / m.f(x).std(1, keepdim=True),
+        lambda m, x: (m.f(x) - m.f(x).mean(1, keepdim=True)) / (1 + m.f(x).std(1, keepdim=True)),
         {"f": nn.Linear(5, 3)}, (5,)),
     "a dim of one in front": (lambda m, x: m.f(x[None]).squeeze(0), {"f": nn.Linear(5, 3)}, (5,)),
     "indexed outputs": (lambda m, x: m.f(x)[:, -1, ::2], {"f": nn.Linear(5, 3)}, (4, 5)),
@@ -71,9 +71,8 @@ LAYOUTS = {
     "attention within an example": (
         lambda m, x: torch.softmax(m.f(x) @ m.f(x).mT, -1) @ x, {"f": nn.Linear(5, 3)}, (4, 5)),
     "heads folded into the batch": (
-        lambda m, x: torch.bmm(
-            m.f(x).view(-1, 4, 2, 3).transpose(1, 2).reshape(-1, 4, 3), m.w.expand(2 * x.shape[0], 3, 3)
-        ).view(x.shape[0], -1), {"f": nn.Linear(5, 6), "w": parameter(3, 3)}, (4, 5)),
+        lambda m, x: (m.f(x).view(-1, 4, 2, 3).transpose(1, 2).reshape(-1, 4, 3) @ m.w).view(x.shape[0], -1),
+        {"f": nn.Linear(5, 6), "w": parameter(3, 3)}, (4, 5)),
     "weights computed from the example": (
         lambda m, x: torch.bmm(m.f(x.mean(1)).view(-1, 3, 5), x.mT), {"f": nn.Linear(5, 15)}, (4, 5)),
     "a feature dim of none": (
@@ -93,9 +92,9 @@ def written(model, x):
 def shifted(model, x):
     """Features added to their neighbours in place."""
     h = model.f(x).clone()
-    h[:, 1:] += h[:, :-1]
+    h[:, 1:] += 2 * h[:, :-1]
     h[:, 0] = 0
-    return h.relu_().add_(1)
+    return h.add_(1).relu_()
 
 
 def recurrent(model, x):

@@ -1,0 +1,109 @@
+"""A rule's variants, traced once and compiled by every contraction order, beside the oracle's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from unittest import mock
+
+import torch
+from bench import Bench, Variant
+from torch import Tensor
+
+from clipcompiler.axes import Axes, analyse
+from clipcompiler.codegen import Program, generate
+from clipcompiler.derive import derive
+from clipcompiler.derive.derived import Derived
+from clipcompiler.dsl import RuleSet
+from clipcompiler.plan import Choice, Plan, choose, plan
+from clipcompiler.rules import default_rules
+from clipcompiler.runtime import CompiledStep
+from clipcompiler.trace import trace
+from clipcompiler.verify import Oracle, oracle
+
+__all__ = ["Laboratory"]
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """Some variants in one module, their axes and the programs of every order.
+
+    Attributes:
+        bench: the module.
+        axes: where the examples lie in its graph.
+        compiled: the plan and program of each order, the planner's own choice first.
+        bound: C, at which some examples are clipped and some are not.
+    """
+
+    bench: Bench
+    axes: Axes
+    compiled: tuple[tuple[Plan, Program], ...]
+    bound: float
+
+    @classmethod
+    def of(cls, variants: Sequence[Variant], most: int, rules: RuleSet = default_rules) -> Laboratory:
+        """Traces the variants and generates the programs of up to ``most`` orders."""
+        bench = Bench(variants)
+        axes = analyse(trace(bench, None, bench.batch(3)), rules)
+        compiled = tuple((p, generate(p)) for p in plans(derive(axes), most))
+        return cls(bench, axes, compiled, float(oracle(bench, None, bench.batch(3)).norms.median()))
+
+    def steps(self, bench: Bench | None = None) -> Iterator[CompiledStep]:
+        """The compiled step of every order, on the module traced or one like it."""
+        for found in self.compiled:
+            yield CompiledStep(bench or self.bench, None, self.bound, compiler_of(found))
+
+    def truth(self, batch: tuple[Tensor, ...]) -> Oracle:
+        """One backward pass an example."""
+        return oracle(self.bench, None, batch, max_grad_norm=self.bound)
+
+    def disagreement(self, step: CompiledStep, batch: tuple[Tensor, ...], truth: Oracle, tolerance: float) -> str:
+        """What of norms and clipped sums differs from the oracle: the variants whose sums do, or "norms"."""
+        result, gradients = step.gradients(*batch)
+        wrong = [name for name, g in gradients.items() if not close(g, truth.gradients[name], tolerance)]
+        if gradients.keys() != truth.gradients.keys():
+            return f"gradients of {sorted(gradients.keys() ^ truth.gradients.keys())}"
+        if not close(result.norms, truth.norms, tolerance) or wrong:
+            chosen = "; ".join(f"{c.name}: {c.order.value}" for c in step.plan.choices)
+            where = "; ".join(f"{name} of {self.variant(name)}" for name in wrong)
+            return f"norms {result.norms} for {truth.norms}; sums of {where}; orders {chosen}"
+        return ""
+
+    def variant(self, name: str) -> Variant:
+        """The variant that a parameter belongs to."""
+        return self.bench.variants[int(name.removeprefix("v").split("_")[0])]
+
+
+def close(found: Tensor, truth: Tensor, tolerance: float) -> bool:
+    """‖found − truth‖ ≤ tolerance · ‖truth‖; both are finite."""
+    difference = (found.double() - truth).norm()
+    return bool(torch.isfinite(found).all()) and bool(difference <= tolerance * truth.norm())
+
+
+def compiler_of(found: tuple[Plan, Program]) -> Callable[..., tuple[Plan, Program]]:
+    """A compiler that has one answer."""
+    return lambda *_: found
+
+
+def plans(derived: Derived, most: int) -> Iterator[Plan]:
+    """The planner's own choice, then plans that take the j-th way of every parameter, for each j."""
+    counts: list[int] = []
+
+    def count(ways: list[Choice]) -> list[Choice]:
+        counts.append(len(ways))
+        return ways
+
+    with chosen_by(count):
+        yield plan(derived)
+    for j in range(min(max(counts, default=0), most)):
+        with chosen_by(lambda ways, j=j: [ways[j % len(ways)]]):
+            yield plan(derived)
+
+
+@contextmanager
+def chosen_by(choice: Callable[[list[Choice]], list[Choice]]) -> Iterator[None]:
+    """Within, the planner sees of the ways of a parameter those that ``choice`` leaves."""
+    candidates = choose.candidates
+    with mock.patch.object(choose, "candidates", lambda *args: choice(candidates(*args))):
+        yield
