@@ -187,7 +187,7 @@ def differentiable(node: fx.Node) -> bool:
     if not isinstance(first, Tensor):
         return False
     name = op_name(node).removeprefix("aten.").split(".")[0]
-    cut = name == "detach" or name.startswith("new_") or name.endswith("_like")
+    cut = name.rstrip("_") == "detach" or name.startswith("new_") or name.endswith("_like")
     return not cut and (first.is_floating_point() or first.is_complex())
 
 
