@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from clipcompiler.axes.call import Call, call, operands_of
 from clipcompiler.axes.layout import EXAMPLES, Layout, carrying_dims, plain, show, size_of
 from clipcompiler.axes.transfer import batch_size_in_value, has_batch, transfer
-from clipcompiler.dsl import Auxiliary, Equation, RuleSet
+from clipcompiler.dsl import Auxiliary, Equation, Operand, RuleSet
 from clipcompiler.errors import CompileError, ExamplesMixed, NoRule, UntraceableModel
 from clipcompiler.origin import Origin
 from clipcompiler.trace.flow import sources_of
@@ -109,7 +109,8 @@ class Analysis:
                 remedy="use the first output only, or give the op a rule of your own (cc.op_rule)",
             )
         self.layouts[node] = layout
-        self.trainable[node] = self.trainable.get(source, frozenset())
+        if differentiable(node):
+            self.trainable[node] = self.trainable.get(source, frozenset())
 
     def compute(self, node: fx.Node) -> None:
         """The output of an op."""
@@ -162,7 +163,8 @@ class Analysis:
         if rule is None:
             raise NoRule(f"no rule says where {x.op} keeps its examples", origin=origin, remedy=HOW_TO)
         inner = Call(made.node, rule, rule(*x.args), made.operands, sized=False)
-        layout = transfer(inner, layouts, x.shape, origin)
+        own = {a.name: layouts[a.name] for a in x.args if isinstance(a, Operand)}
+        layout = transfer(inner, own, x.shape, origin)
         check(layout, x.shape, origin)
         assert layout is not None
         return layout
@@ -183,12 +185,10 @@ class Analysis:
 def differentiable(node: fx.Node) -> bool:
     """Whether a gradient flows through an op: not through detach or zeros_like, nor to integers and truths."""
     value = node.meta["val"]
-    first = value[0] if isinstance(value, (list, tuple)) else value
-    if not isinstance(first, Tensor):
-        return False
+    outputs = [v for v in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(v, Tensor)]
     name = op_name(node).removeprefix("aten.").split(".")[0]
     cut = name.rstrip("_") == "detach" or name.startswith("new_") or name.endswith("_like")
-    return not cut and (first.is_floating_point() or first.is_complex())
+    return not cut and any(v.is_floating_point() or v.is_complex() for v in outputs)
 
 
 HOW_TO = "give the op a rule of your own: see docs/write-a-rule.md, cc.op_rule"

@@ -43,10 +43,12 @@ def tracing(model: nn.Module) -> Iterator[None]:
         warnings.simplefilter("ignore")
         stack.enter_context(torch.enable_grad())
         stack.enter_context(WithoutValueChecks())
-        stack.enter_context(torch.backends.opt_einsum.flags(enabled=False))
+        if torch.backends.opt_einsum.enabled:
+            stack.enter_context(torch.backends.opt_einsum.flags(enabled=False))
         for target, name, replacement in (
             (torch.autograd.Function, "apply", classmethod(apply_of_torch_only(torch.autograd.Function.apply))),
             (torch.Tensor, "register_hook", no_hook),
+            (torch.Tensor, "detach_", no_detach_in_place),
             (torch.inference_mode, "__enter__", no_inference_mode(torch.inference_mode.__enter__)),
             (torch.SymBool, "__bool__", same_branch(torch.SymBool.__bool__)),
         ):
@@ -96,6 +98,15 @@ def no_hook(tensor: Any, hook: Any) -> Any:
         "the forward registers a hook on a tensor, which may change the gradient on its way",
         origin=user_origin("Tensor.register_hook"),
         remedy="scale the value instead: x = k * x + (1 - k) * x.detach() has k times the gradient",
+    )
+
+
+def no_detach_in_place(tensor: Any) -> Any:
+    """``x.detach_()`` cuts the gradient of a value that is there already, which no op of the graph shows."""
+    raise UntraceableModel(
+        "the forward calls detach_(), which cuts a gradient in place",
+        origin=user_origin("Tensor.detach_"),
+        remedy="use y = x.detach()",
     )
 
 

@@ -144,6 +144,10 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
             f"the model changes its input {changed} in place",
             remedy="work on a copy: x = x.clone(), or use the op without the underscore",
         )
+    if any(s.kind.name == "PARAMETER_MUTATION" for s in signature.output_specs):
+        raise UntraceableModel(
+            "the model writes to a parameter in its forward", remedy="update parameters outside the forward"
+        )
     values = dict(zip((s.arg.name for s in signature.output_specs), outputs, strict=True))
     returned = [s.arg for s in signature.output_specs if s.kind is OutputKind.USER_OUTPUT]
     if len(returned) != 1 or not isinstance(returned[0], TensorArgument):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sysconfig
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -16,12 +17,14 @@ from clipcompiler.origin import Origin
 __all__ = ["line_of_traceback", "op_name", "origin_of", "user_line"]
 
 LIBRARIES = tuple(str(Path(file).parent) for file in (torch.__file__, sympy.__file__, Path(__file__).parent))
+STANDARD = sysconfig.get_paths()["stdlib"]
 FRAME = re.compile(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)')
 
 
 def is_users(file: str) -> bool:
-    """Whether a source file belongs neither to torch nor to this package."""
-    return not file.startswith((*LIBRARIES, "torch/", "<"))
+    """Whether a source file belongs neither to torch, nor to this package, nor to Python itself."""
+    standard = file.startswith(STANDARD) and "site-packages" not in file
+    return not standard and not file.startswith((*LIBRARIES, "torch/", "<"))
 
 
 def user_line(stack: str) -> tuple[str, int, str]:

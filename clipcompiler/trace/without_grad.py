@@ -39,7 +39,34 @@ def detach_regions(module: fx.GraphModule) -> None:
         enabled, body = node.args[0], getattr(module, node.args[1].target)
         detach_regions(body)
         if not enabled:
+            refuse_writes(body)
             detach_outputs(body)
+
+
+def refuse_writes(module: fx.GraphModule) -> None:
+    """A write, without gradients, to a value from outside changes it behind autograd's back.
+
+    Raises:
+        UntraceableModel: naming the line that writes.
+    """
+    for node in module.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and schema.is_mutable and base_of(node.args[0]).op == "placeholder":
+            raise UntraceableModel(
+                "the forward writes, without gradients, to a value that has one, or to a parameter",
+                origin=origin_of(node),
+                remedy="make a new value instead of writing in place; update parameters outside the forward",
+            )
+
+
+def base_of(node: fx.Node) -> fx.Node:
+    """The value of which another is a view."""
+    while node.op == "call_function":
+        returns = getattr(getattr(node.target, "_schema", None), "returns", ())
+        if not returns or returns[0].alias_info is None or not isinstance(node.args[0], fx.Node):
+            break
+        node = node.args[0]
+    return node
 
 
 def detach_outputs(module: fx.GraphModule) -> None:

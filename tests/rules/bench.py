@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import math
+
 import torch
-from placing import Placed, outputs, parameters_of
+from placing import Placed, outputs, parameters_of, values_of
 from sampling import Size, Spec, batch_shape, by_example, drawn, into_place
 from torch import Tensor, nn
 
@@ -36,6 +38,8 @@ class Variant:
 
 def variants_of(placed: Placed, rules: RuleSet = default_rules) -> list[Variant]:
     """Each operand trained alone, all of them together; where none can be, a factor before the op."""
+    if not has_real_output(placed):
+        return []
     own = parameters_of(placed, rules)
     found = [Variant(placed, (name,)) for name in own]
     if len(own) > 1:
@@ -44,6 +48,12 @@ def variants_of(placed: Placed, rules: RuleSet = default_rules) -> list[Variant]
     if carriers and not own:
         found.append(Variant(placed, carriers, upstream=True))
     return found
+
+
+def has_real_output(placed: Placed) -> bool:
+    """Whether an output of the dims that the rule speaks of can have a gradient."""
+    values = outputs(placed.sample(values_of(placed.sample), 3))
+    return any(y.is_floating_point() and y.dim() == len(placed.out) for y in values)
 
 
 class Bench(nn.Module):
@@ -78,10 +88,30 @@ class Bench(nn.Module):
             self.register_parameter(own, nn.Parameter(factor))
 
     def batch(self, examples: int, seed: int = 1) -> tuple[Tensor, ...]:
-        """Inputs for up to eight examples; the first ones are the same whatever their number."""
+        """Inputs for up to eight examples; the first ones are the same whatever their number.
+
+        All operands that carry examples lie side by side in one tensor [N, …], those that are not real in a
+        second one: the time that tracing takes grows with the square of the number of inputs.
+        """
         generator = torch.Generator().manual_seed(seed)
-        full = [drawn(spec, (8, *batch_shape(spec)), generator) for spec in self.inputs.values()]
-        return tuple(x[:examples].clone() for x in full)
+        parts = [drawn(spec, (8, *batch_shape(spec)), generator).reshape(8, -1) for spec in self.inputs.values()]
+        found = [p for p in parts if p.is_floating_point()] or [torch.zeros(8, 1, dtype=torch.float64)]
+        whole = [p.long() for p in parts if not p.is_floating_point()]
+        return tuple(torch.cat(group, 1)[:examples].clone() for group in (found, whole) if group)
+
+    def operands(self, batch: tuple[Tensor, ...]) -> dict[tuple[int, str], Tensor]:
+        """The batch, taken apart into the operands that carry examples, each in its place."""
+        groups: list[list[tuple[int, str]]] = [[], []]
+        for key, spec in self.inputs.items():
+            groups[spec.draw in ("whole", "truth")].append(key)
+        found = {}
+        for keys, tensor in zip(groups, batch, strict=False):
+            shapes = [batch_shape(self.inputs[key]) for key in keys]
+            parts = torch.split(tensor, [math.prod(shape) for shape in shapes], 1) if len(keys) > 1 else [tensor]
+            for key, part, shape in zip(keys, parts, shapes, strict=False):
+                inner = part[:, 0] if not shape else part.unflatten(1, shape) if len(shape) > 1 else part
+                found[key] = into_place(inner.bool() if self.inputs[key].draw == "truth" else inner, self.inputs[key])
+        return found
 
     def forward(self, *batch: Tensor) -> Tensor:
         parts = self.parts(*batch)
@@ -89,7 +119,7 @@ class Bench(nn.Module):
 
     def parts(self, *batch: Tensor) -> Tensor:
         """The outputs of all variants, [N, elements of one example]."""
-        given = {key: into_place(x, spec) for (key, spec), x in zip(self.inputs.items(), batch, strict=True)}
+        given = self.operands(batch)
         found = []
         for k, variant in enumerate(self.variants):
             values = {name: self.operand(k, name, given) for name in variant.placed.sample.operands}

@@ -20,7 +20,7 @@ from clipcompiler.plan import Choice, Plan, choose, plan
 from clipcompiler.rules import default_rules
 from clipcompiler.runtime import CompiledStep
 from clipcompiler.trace import trace
-from clipcompiler.verify import Oracle, oracle
+from clipcompiler.verify import Oracle, oracle, verify
 
 __all__ = ["Laboratory"]
 
@@ -52,7 +52,7 @@ class Laboratory:
     def steps(self, bench: Bench | None = None) -> Iterator[CompiledStep]:
         """The compiled step of every order, on the module traced or one like it."""
         for found in self.compiled:
-            yield CompiledStep(bench or self.bench, None, self.bound, compiler_of(found))
+            yield CompiledStep(bench or self.bench, None, self.bound, compiler_of(found), verify)
 
     def truth(self, batch: tuple[Tensor, ...]) -> Oracle:
         """One backward pass an example."""

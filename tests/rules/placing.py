@@ -118,10 +118,18 @@ def parameters_of(placed: Placed, rules: RuleSet = default_rules) -> list[str]:
     """The operands that can be parameters: real, without examples, read by the equation or elementwise."""
     form = form_of(placed.sample, rules)
     if isinstance(form, Equation):
-        read = {name for name in placed.sample.operands if form.reads(name)} - affine_reads(form)
+        read = set() if reads_diagonal(form) else {k for k in placed.sample.operands if form.reads(k)}
+        read -= affine_reads(form)
     else:
         read = set(placed.sample.operands) if isinstance(form, Aligned) and form.pointwise else set()
     return [name for name, spec in placed.sample.operands.items() if name in read and can_be_parameter(spec)]
+
+
+def reads_diagonal(form: Equation) -> bool:
+    """Whether an operand is read by one letter in two dims: no gradient is derived then."""
+    reads = [a for part in form.parts for a in part.value.atoms(sympy.Indexed)]
+    letters = [[e for e in a.indices if e.is_Symbol] for a in reads]
+    return any(len(set(own)) < len(own) for own in letters)
 
 
 def affine_reads(form: Equation) -> set[str]:

@@ -1,6 +1,6 @@
 """Samples of affine maps and matrix products."""
 
-from sampling import n, of, real
+from sampling import fixed, n, of, real
 
 from clipcompiler.dsl import aten
 
@@ -66,6 +66,6 @@ SAMPLES = [
     of(aten.einsum.default, "nsi,nsj,oij->no", [real(4, 2, 3), real(4, 2, 2), real(5, 3, 2)]),
     of(aten.einsum.default, "NsI,oI->Nso", [real(4, 2, 3), real(5, 3)]),
     of(aten.einsum.default, "i,i->", [real(3), real(3)]),
-    of(aten.einsum.default, "ni,oi->no", [real(4, 1), real(5, 3)]),
+    of(aten.einsum.default, "ni,oi->no", [real(4, 1), fixed(real(5, 3))]),
     of(aten.einsum.default, "...i,...oi->...o", [real(4, 2, 3), real(1, 5, 3)]),
 ]

@@ -5,6 +5,8 @@ from sampling import n, of, real
 
 from clipcompiler.dsl import aten
 
+LARGE = 9223372036854775807
+
 SAMPLES = [
     of(aten.detach.default, real(4, 3)),
     of(aten.detach_.default, real(4, 3)),
@@ -20,7 +22,7 @@ SAMPLES = [
     of(aten.fill.Tensor, real(n, 3), real(), out=(n, 3)),
     of(aten.slice_scatter.default, real(4, 5), real(4, 2), 1, 1, 3),
     of(aten.slice_scatter.default, real(4, 5), real(4, 3), 1, 0, 5, 2),
-    of(aten.slice_scatter.default, real(n, 5), real(n, 5), 0, 0, n, out=(n, 5)),
+    of(aten.slice_scatter.default, real(n, 5), real(n, 5), 0, 0, LARGE, out=(n, 5)),
     of(aten.select_scatter.default, real(4, 5, 3), real(4, 3), 1, 2),
     of(aten.select_scatter.default, real(5, 4, 3), real(4, 3), 0, 2),
 ]

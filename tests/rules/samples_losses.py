@@ -1,6 +1,6 @@
 """Samples of unreduced losses, and of reduced ones, which mix every dim."""
 
-from sampling import n, of, positive, real, sign, unit, whole
+from sampling import fixed, n, of, positive, real, sign, unit, whole
 
 from clipcompiler.dsl import aten
 
@@ -24,15 +24,15 @@ SAMPLES = [
     of(aten.mse_loss.default, real(4, 3), real(3), NONE),
     of(aten.mse_loss.default, real(n, 3), real(n, 3), MEAN, mixed=True),
     of(aten.l1_loss.default, real(4, 3), real(4, 3), NONE),
-    of(aten.soft_margin_loss.default, real(4, 3), sign(4, 3), NONE),
+    of(aten.soft_margin_loss.default, real(4, 3), fixed(sign(4, 3)), NONE),
     of(aten.smooth_l1_loss.default, real(4, 3), real(4, 3), NONE, 0.5),
     of(aten.huber_loss.default, real(4, 3), real(4, 3), NONE, 0.5),
     of(aten.huber_loss.default, real(n, 3), real(n, 3), SUM, mixed=True),
     of(aten.binary_cross_entropy.default, unit(4, 3), unit(4, 3), None, NONE),
-    of(aten.binary_cross_entropy.default, unit(4, 3), unit(4, 3), positive(4, 3), NONE),
-    of(aten.binary_cross_entropy.default, unit(4, 3), unit(4, 3), positive(3), NONE),
+    of(aten.binary_cross_entropy.default, unit(4, 3), unit(4, 3), fixed(positive(4, 3)), NONE),
+    of(aten.binary_cross_entropy.default, unit(4, 3), unit(4, 3), fixed(positive(3)), NONE),
     of(aten.binary_cross_entropy_with_logits.default, real(4, 3), unit(4, 3), None, None, NONE),
-    of(aten.binary_cross_entropy_with_logits.default, real(4, 3), unit(4, 3), positive(3), positive(3), NONE),
+    of(aten.binary_cross_entropy_with_logits.default, real(4, 3), unit(4, 3), fixed(positive(3)), fixed(positive(3)), NONE),
     of(aten.binary_cross_entropy_with_logits.default, real(n, 3), unit(n, 3), mixed=True),
     of(aten.kl_div.default, real(4, 3), unit(4, 3), NONE),
     of(aten.kl_div.default, real(4, 3), real(4, 3), NONE, log_target=True),

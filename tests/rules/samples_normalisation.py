@@ -7,10 +7,15 @@ from clipcompiler.dsl import aten
 EPS = 1e-5
 
 
+def shift_of(c, weight):
+    """A bias; torch has no derivative for it without a weight."""
+    return real(c) if weight else fixed(real(c))
+
+
 def batch_norm(*shape, weight=True, bias=True):
     """Batch norm by running statistics."""
     c = shape[1]
-    scale, shift = real(c) if weight else None, real(c) if bias else None
+    scale, shift = real(c) if weight else None, shift_of(c, weight) if bias else None
     return of(
         aten.batch_norm.default, real(*shape), scale, shift, fixed(real(c)), fixed(positive(c)), False, 0.1, EPS, False
     )
@@ -25,7 +30,7 @@ def batch_norm_training(*shape):
 def instance_norm(*shape, weight=True, bias=True):
     """Instance norm by the statistics of each channel."""
     c = shape[1]
-    scale, shift = real(c) if weight else None, real(c) if bias else None
+    scale, shift = real(c) if weight else None, shift_of(c, weight) if bias else None
     return of(aten.instance_norm.default, real(*shape), scale, shift, None, None, True, 0.1, EPS, False)
 
 
@@ -64,7 +69,7 @@ SAMPLES = [
     of(aten.group_norm.default, real(4, 6, 2, 3), 3, real(6), real(6), 1e-3),
     of(aten.group_norm.default, real(4, 6), 2, real(6), real(6)),
     of(aten.group_norm.default, real(4, 6, 2), 1, real(6)),
-    of(aten.group_norm.default, real(4, 6, 2), 6, None, real(6)),
+    of(aten.group_norm.default, real(4, 6, 2), 6, None, fixed(real(6))),
     of(aten.group_norm.default, real(4, 6, 2), 2),
     of(aten.group_norm.default, real(4, 2, 2, 2, 2), 2, real(2), real(2)),
     instance_norm(4, 3, 5),

@@ -1,6 +1,6 @@
 """Samples of element-by-element ops: those with a formula, and a broad list of those known by their tag alone."""
 
-from sampling import of, positive, real, truth, unit, whole
+from sampling import fixed, of, positive, real, truth, unit, whole
 
 from clipcompiler.dsl import aten
 
@@ -49,12 +49,12 @@ UNARY = (
     aten.hardsigmoid, aten.hardswish, aten.hardtanh, aten.log_sigmoid, aten.mish, aten.positive, aten.rad2deg,
     aten.relu, aten.relu6, aten.round, aten.selu, aten.sigmoid, aten.sign, aten.silu, aten.sin, aten.sinc, aten.sinh,
     aten.softplus, aten.square, aten.tan, aten.tanh, aten.trunc, aten.celu, aten.elu, aten.hardshrink, aten.leaky_relu,
-    aten.nan_to_num, aten.softshrink, aten.isnan, aten.isinf, aten.logical_not, aten.sgn, aten.special_entr,
+    aten.nan_to_num, aten.softshrink, aten.isnan, aten.isinf, aten.logical_not, aten.sgn,
     aten.special_erfcx, aten.special_i0e,
 )  # fmt: skip
 #: Differentiable for numbers between ½ and 1½.
 OF_POSITIVE = (
-    aten.digamma, aten.lgamma, aten.log, aten.log10, aten.log1p, aten.log2, aten.reciprocal, aten.rsqrt, aten.sqrt,
+    aten.digamma, aten.lgamma, aten.log, aten.log10, aten.log1p, aten.log2, aten.reciprocal, aten.rsqrt, aten.sqrt, aten.special_entr,
 )  # fmt: skip
 #: Differentiable for numbers between 0 and 1.
 OF_UNIT = (aten.acos, aten.asin, aten.atanh, aten.erfinv, aten.logit)
@@ -63,20 +63,25 @@ BINARY = (
     aten.atan2.default, aten.copysign.Tensor, aten.fmax.default, aten.fmin.default, aten.hypot.default,
     aten.logaddexp.default, aten.logaddexp2.default, aten.max.other, aten.maximum.default, aten.min.other,
     aten.minimum.default, aten.remainder.Tensor, aten.fmod.Tensor, aten.eq.Tensor, aten.ge.Tensor, aten.lt.Tensor,
-    aten.ne.Tensor, aten.logical_and.default, aten.heaviside.default, aten.nextafter.default, aten.ldexp.Tensor,
+    aten.ne.Tensor, aten.logical_and.default, aten.ldexp.Tensor,
 )  # fmt: skip
+#: Of two tensors that broadcast, without a derivative.
+WITHOUT_DERIVATIVE = (aten.heaviside.default, aten.nextafter.default)
 
 TAGGED = [
     *(of(packet.default, real(4, 3)) for packet in dict.fromkeys(UNARY)),
     *(of(packet.default, positive(4, 3)) for packet in OF_POSITIVE),
     *(of(packet.default, unit(4, 3)) for packet in OF_UNIT),
     *(of(op, real(4, 3), real(3)) for op in BINARY),
+    *(of(op, fixed(real(4, 3)), fixed(real(3))) for op in WITHOUT_DERIVATIVE),
     *(of(op, real(2, 1), real(4, 1, 3)) for op in BINARY[:9]),
     of(aten.add.Scalar, real(4, 3), 2, 3),
     of(aten.mul.Scalar, real(4, 3), 2),
     of(aten.div.Scalar, real(4, 3), 2),
     of(aten.sub.Scalar, real(4, 3), 2),
+    of(aten.sub.Scalar, real(4, 3), 2, 3),
     of(aten.rsub.Scalar, real(4, 3), 2),
+    of(aten.rsub.Scalar, real(4, 3), 2, 3),
     of(aten.div.Tensor_mode, real(4, 3), positive(3), rounding_mode="floor"),
     of(aten.pow.Tensor_Tensor, positive(4, 3), real(3)),
     of(aten.pow.Tensor_Tensor, positive(3), real(4, 3)),

@@ -1,6 +1,6 @@
 """Samples of ops that move elements without changing them."""
 
-from sampling import n, of, real
+from sampling import fixed, n, of, real
 
 from clipcompiler.dsl import aten
 
@@ -85,8 +85,8 @@ MOVED = [
     of(aten.stack.default, [real(4, 3), real(4, 3)]),
     of(aten.stack.default, [real(4, 3), real(4, 3)], 1),
     of(aten.stack.default, [real(4, 3), real(4, 3), real(4, 3)], -1),
-    of(aten.broadcast_tensors.default, [real(4, 3), real(3)]),
-    of(aten.broadcast_tensors.default, [real(4, 1), real(5)]),
+    of(aten.broadcast_tensors.default, [real(4, 3), fixed(real(3))]),
+    of(aten.broadcast_tensors.default, [real(4, 1), fixed(real(5))]),
 ]
 
 CUT = [

@@ -15,38 +15,54 @@ from all_samples import RULES, samples_of
 from bench import variants_of
 from laboratory import Laboratory
 from placing import COMPOSITIONS, allowed
-from sampling import Size, n
+from sampling import n
 
-from clipcompiler.axes.layout import EXAMPLES, Axis
+from clipcompiler.dsl import aten
 
 #: An order more than these is tried in the slow suite.
 MOST_ORDERS = 12
+#: Ops that appear in graphs in place of others, and have no derivative when called by themselves.
+WITHOUT_DERIVATIVE = {aten.copy.default}
 
 
-def is_drawn(sample):
-    """Whether the op draws its elements, other ones in the oracle's passes."""
-    return torch.Tag.nondeterministic_seeded in sample.op.tags or "empty" in str(sample.op)
+def usable(rule):
+    """The samples of a rule whose gradients can be told: those that draw differ in the oracle's passes."""
+    drawn = torch.Tag.nondeterministic_seeded
+    left_out = [aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default, *WITHOUT_DERIVATIVE]
+    return [s for s in samples_of(rule) if drawn not in s.op.tags and s.op not in left_out]
+
+
+def states_equations(rule):
+    """Whether a rule has been written out: those of a tag are one rule for many ops."""
+    return torch.Tag.pointwise not in rule.ops
 
 
 def ordinary(rule):
-    """All variants of the first sample of each op; one of each other sample, the compositions of dims in turn."""
+    """The choice of variants for the ordinary suite.
+
+    Of the first sample of each op all that can be trained, with the examples first; with the examples at other
+    places and at every place of the other samples all operands at once, the compositions of dims in turn. Where
+    no parameter enters, the first sample alone.
+    """
     found, seen = [], set()
-    for k, sample in enumerate(s for s in samples_of(rule) if not is_drawn(s)):
-        first = sample.op not in seen
-        places = allowed(sample, COMPOSITIONS if first else (COMPOSITIONS[k % len(COMPOSITIONS)],))
-        usable = [variants_of(placed) for placed in places]
-        seen |= {sample.op} if any(usable) else set()
-        if first:
-            found += [v for variants in usable[:2] for v in variants] + [vs[-1] for vs in usable[2:] if vs]
-        else:
-            found += [vs[-1] for vs in usable[k % 2 : k % 2 + 1] or usable[:1] if vs]
+    for k, sample in enumerate(usable(rule)):
+        places = [variants_of(placed) for placed in allowed(sample, (COMPOSITIONS[k % 4],) if sample.op in seen else (n, 2 * n))]
+        places = [variants for variants in places if variants]
+        if not places:
+            continue
+        trainable = states_equations(rule) and not places[0][0].upstream
+        if sample.op not in seen:
+            found += places[0] if trainable else places[0][-1:]
+            found += [variants[-1] for variants in places[1 : 3 if trainable else 1]]
+        elif trainable:
+            found.append(places[k % len(places)][-1])
+        seen.add(sample.op)
     return found
 
 
 def everything(rule):
     """Every variant of every placement of every sample."""
-    samples = [s for s in samples_of(rule) if not is_drawn(s)]
-    return [v for sample in samples for placed in allowed(sample) for v in variants_of(placed)]
+    return [v for sample in usable(rule) for placed in allowed(sample) for v in variants_of(placed)]
 
 
 def with_variants(rules):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from patterns import Pattern, check, losses, parameter
 from torch import nn
+from torch.distributions import Categorical
 from torch.utils.checkpoint import checkpoint
 
 import clipcompiler as cc
@@ -53,6 +54,9 @@ STOPPED = {
     "detach of everything": lambda m, x: m.g(m.f(x).detach()),
     "detach of a parameter": lambda m, x: m.g(nn.functional.linear(x, m.f.weight.detach()) + m.f.bias),
     "rounding, straight through": lambda m, x: m.g(m.f(x) + (m.f(x).round() - m.f(x)).detach()),
+    "an integer beside a value": lambda m, x: m.g(torch.broadcast_tensors(x[:, :1].long(), m.f(x))[1]),
+    "the chosen class": lambda m, x: Categorical(logits=m.f(x), validate_args=False).log_prob(x.argmax(1) % 3)[:, None],
+    "a largest and its place": lambda m, x: m.g(m.f(x).topk(3)[0] * m.f(x).max(1, keepdim=True)[1]),
     "enable_grad": lambda m, x: m.g(torch.enable_grad()(m.f)(x)),
 }
 
@@ -87,6 +91,29 @@ def inferred(model, x):
     with torch.inference_mode():
         h = model.f(x)
     return model.g(h.clone())
+
+
+def written_without_grad(model, x):
+    """A value that has a gradient, changed behind autograd's back: its gradient passes unchanged."""
+    h = model.f(x)
+    with torch.no_grad():
+        h.mul_(2)
+    return model.g(h)
+
+
+def shrunk(model, x):
+    """A weight kept small by the forward itself."""
+    with torch.no_grad():
+        model.f.weight.mul_(0.99)
+    return model.g(model.f(x))
+
+
+@pytest.mark.parametrize("forward", [written_without_grad, shrunk, lambda m, x: m.g(m.f(x).detach_() * m.f(x))])
+def test_what_is_written_in_place_behind_autograd_is_refused(forward):
+    """A graph of functional ops holds another gradient."""
+    with pytest.raises(cc.CompileError) as caught:
+        cc.compile(Pattern(forward, **layers()).double(), losses).gradients(*BATCH)
+    assert caught.value.remedy
 
 
 REFUSED = {
