@@ -64,7 +64,9 @@ def call_text(
     schema = [a.name for a in target._schema.arguments]  # type: ignore[union-attr]
     arguments = [other.get(name) or text(a) for name, a in zip(schema, node.args, strict=False)]
     arguments += [f"{k}={other.get(k) or text(v)}" for k, v in node.kwargs.items()]
-    return f"{function_name(target)}({', '.join(arguments)})"
+    scaled = target in (aten.add.Scalar, aten.sub.Scalar) and len(node.args) > 2  # torch reads their third otherwise
+    name = f"aten.{target}".replace("aten.aten", "aten") if scaled else function_name(target)
+    return f"{name}({', '.join(arguments)})"
 
 
 def function_name(target: Any) -> str:

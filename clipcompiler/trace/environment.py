@@ -49,6 +49,7 @@ def tracing(model: nn.Module) -> Iterator[None]:
             (torch.autograd.Function, "apply", classmethod(apply_of_torch_only(torch.autograd.Function.apply))),
             (torch.Tensor, "register_hook", no_hook),
             (torch.Tensor, "detach_", no_detach_in_place),
+            (torch, "detach_", no_detach_in_place),
             (torch.inference_mode, "__enter__", no_inference_mode(torch.inference_mode.__enter__)),
             (torch.SymBool, "__bool__", same_branch(torch.SymBool.__bool__)),
         ):
