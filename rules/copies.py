@@ -7,7 +7,7 @@ from clipcompiler.dsl import Form, Operand, aligned, aten, expands, mixes, op_ru
 
 @op_rule(
     aten.detach.default, aten._to_copy.default, aten.clone.default, aten.contiguous.default, aten.alias.default,
-    aten.lift_fresh_copy.default, aten.detach_.default,
+    aten.lift_fresh_copy.default,
 )  # fmt: skip
 def copy(self: Operand, *options: Any, **more: Any) -> Form:
     """y = x, in another dtype or layout, or (detach) without its gradient"""

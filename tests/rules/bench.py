@@ -7,12 +7,12 @@ of their own, so that the cotangent differs from place to place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import math
-
 import torch
+from layouts import relaid
 from placing import Placed, outputs, parameters_of, values_of
 from sampling import Size, Spec, batch_shape, by_example, drawn, into_place
 from torch import Tensor, nn
@@ -25,15 +25,23 @@ __all__ = ["Bench", "Variant", "variants_of"]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A placed sample, and the operands that are parameters; or the carriers that a parameter multiplies first."""
+    """A placed sample, and what is trained of it.
+
+    Attributes:
+        placed: the sample.
+        trained: the operands that are parameters; or the carriers that a parameter multiplies first.
+        upstream: whether it is the latter.
+        layout: how the operands that carry examples lie in memory; "" for as they come.
+    """
 
     placed: Placed
     trained: tuple[str, ...]
     upstream: bool = False
+    layout: str = ""
 
     def __str__(self) -> str:
         how = "trained before" if self.upstream else "trained"
-        return f"{self.placed}, {how}: {', '.join(self.trained)}"
+        return f"{self.placed}, {how}: {', '.join(self.trained)} {self.layout}"
 
 
 def variants_of(placed: Placed, rules: RuleSet = default_rules) -> list[Variant]:
@@ -134,6 +142,7 @@ class Bench(nn.Module):
         carrier = given.get((self.place[k], name))
         if carrier is None:
             return own
+        carrier = relaid(carrier, self.inputs[self.place[k], name], self.variants[k].layout)
         return carrier if own is None else carrier * own
 
 

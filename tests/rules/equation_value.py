@@ -129,5 +129,5 @@ def place(entry: Any, grids: Mapping[sympy.Symbol, Grid], extents: Mapping[Any, 
         return total
     total = torch.tensor(0)
     for symbol, step in entry.as_coefficients_dict().items():
-        total = total + int(step) * (grids[symbol] if symbol in grids else 1)
+        total = total + int(step) * (grids.get(symbol, 1))
     return total

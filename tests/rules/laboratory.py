@@ -22,7 +22,7 @@ from clipcompiler.runtime import CompiledStep
 from clipcompiler.trace import trace
 from clipcompiler.verify import Oracle, oracle, verify
 
-__all__ = ["Laboratory"]
+__all__ = ["Laboratory", "cast"]
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,12 @@ class Laboratory:
     bound: float
 
     @classmethod
-    def of(cls, variants: Sequence[Variant], most: int, rules: RuleSet = default_rules) -> Laboratory:
-        """Traces the variants and generates the programs of up to ``most`` orders."""
-        bench = Bench(variants)
-        axes = analyse(trace(bench, None, bench.batch(3)), rules)
+    def of(
+        cls, variants: Sequence[Variant], most: int, dtype: torch.dtype = torch.float64, rules: RuleSet = default_rules
+    ) -> Laboratory:
+        """Traces the variants in ``dtype`` and generates the programs of up to ``most`` orders."""
+        bench = Bench(variants).to(dtype)
+        axes = analyse(trace(bench, None, cast(bench.batch(3), dtype)), rules)
         compiled = tuple((p, generate(p)) for p in plans(derive(axes), most))
         return cls(bench, axes, compiled, float(oracle(bench, None, bench.batch(3)).norms.median()))
 
@@ -61,10 +63,15 @@ class Laboratory:
     def disagreement(self, step: CompiledStep, batch: tuple[Tensor, ...], truth: Oracle, tolerance: float) -> str:
         """What of norms and clipped sums differs from the oracle: the variants whose sums do, or "norms"."""
         result, gradients = step.gradients(*batch)
-        wrong = [name for name, g in gradients.items() if not close(g, truth.gradients[name], tolerance)]
+        size = torch.cat([g.flatten() for g in truth.gradients.values()]).norm()
+        wrong = [
+            k
+            for k, g in gradients.items()
+            if k in truth.gradients and not close(g, truth.gradients[k], tolerance * size)
+        ]
         if gradients.keys() != truth.gradients.keys():
             return f"gradients of {sorted(gradients.keys() ^ truth.gradients.keys())}"
-        if not close(result.norms, truth.norms, tolerance) or wrong:
+        if not close(result.norms, truth.norms, tolerance * truth.norms.norm()) or wrong:
             chosen = "; ".join(f"{c.name}: {c.order.value}" for c in step.plan.choices)
             where = "; ".join(f"{name} of {self.variant(name)}" for name in wrong)
             return f"norms {result.norms} for {truth.norms}; sums of {where}; orders {chosen}"
@@ -75,10 +82,14 @@ class Laboratory:
         return self.bench.variants[int(name.removeprefix("v").split("_")[0])]
 
 
-def close(found: Tensor, truth: Tensor, tolerance: float) -> bool:
-    """‖found − truth‖ ≤ tolerance · ‖truth‖; both are finite."""
-    difference = (found.double() - truth).norm()
-    return bool(torch.isfinite(found).all()) and bool(difference <= tolerance * truth.norm())
+def cast(batch: tuple[Tensor, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """The batch with its real tensors in ``dtype``."""
+    return tuple(x.to(dtype) if x.is_floating_point() else x for x in batch)
+
+
+def close(found: Tensor, truth: Tensor, tolerance: Tensor) -> bool:
+    """‖found − truth‖ ≤ tolerance; both are finite."""
+    return bool(torch.isfinite(found).all()) and bool((found.double() - truth).norm() <= tolerance)
 
 
 def compiler_of(found: tuple[Plan, Program]) -> Callable[..., tuple[Plan, Program]]:

@@ -9,8 +9,7 @@ LARGE = 9223372036854775807
 
 SAMPLES = [
     of(aten.detach.default, real(4, 3)),
-    of(aten.detach_.default, real(4, 3)),
-    of(aten._to_copy.default, real(4, 3), dtype=torch.float32),
+    of(aten._to_copy.default, real(4, 3), dtype=torch.float64),
     of(aten.clone.default, real(4, 3)),
     of(aten.clone.default, real(4, 2, 3, 3), memory_format=torch.channels_last),
     of(aten.contiguous.default, real(4, 3)),

@@ -1,11 +1,8 @@
 """Samples of values made from sizes: a sample is the call with the batch size among the sizes, where it may be."""
 
-import torch
 from sampling import n, of, real
 
 from clipcompiler.dsl import aten
-
-
 
 SAMPLES = [
     of(aten.zeros.default, [n, 3], out=(n, 3)),

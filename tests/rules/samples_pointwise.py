@@ -54,7 +54,8 @@ UNARY = (
 )  # fmt: skip
 #: Differentiable for numbers between ½ and 1½.
 OF_POSITIVE = (
-    aten.digamma, aten.lgamma, aten.log, aten.log10, aten.log1p, aten.log2, aten.reciprocal, aten.rsqrt, aten.sqrt, aten.special_entr,
+    aten.digamma, aten.lgamma, aten.log, aten.log10, aten.log1p, aten.log2, aten.reciprocal, aten.rsqrt, aten.sqrt,
+    aten.special_entr,
 )  # fmt: skip
 #: Differentiable for numbers between 0 and 1.
 OF_UNIT = (aten.acos, aten.asin, aten.atanh, aten.erfinv, aten.logit)

@@ -105,7 +105,9 @@ def different(x, y):
     return (x != y) & ~((x != x) & (y != y))
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES.values() if rule.name not in INSENSITIVE], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "rule", [rule for rule in RULES.values() if rule.name not in INSENSITIVE], ids=lambda r: r.name
+)
 def test_the_changes_tried_are_noticed(rule):
     tried = [sample for sample in samples_of(rule) if sample in ALIGNED and any(stated(sample))]
     if not tried:

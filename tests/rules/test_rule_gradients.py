@@ -8,12 +8,14 @@ each dim that the rule allows, alone and merged with other axes: in turn in the 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from all_samples import RULES, samples_of
 from bench import variants_of
-from laboratory import Laboratory
+from laboratory import Laboratory, cast
+from layouts import layouts_of, strided
 from placing import COMPOSITIONS, allowed
 from sampling import n
 
@@ -22,7 +24,7 @@ from clipcompiler.dsl import aten
 #: An order more than these is tried in the slow suite.
 MOST_ORDERS = 12
 #: Ops that appear in graphs in place of others, and have no derivative when called by themselves.
-WITHOUT_DERIVATIVE = {aten.copy.default}
+WITHOUT_DERIVATIVE = {aten.copy.default, aten.detach_.default}
 
 
 def usable(rule):
@@ -46,18 +48,27 @@ def ordinary(rule):
     """
     found, seen = [], set()
     for k, sample in enumerate(usable(rule)):
-        places = [variants_of(placed) for placed in allowed(sample, (COMPOSITIONS[k % 4],) if sample.op in seen else (n, 2 * n))]
+        places = [
+            variants_of(placed)
+            for placed in allowed(sample, (COMPOSITIONS[k % 4],) if sample.op in seen else (n, 2 * n))
+        ]
         places = [variants for variants in places if variants]
         if not places:
             continue
         trainable = states_equations(rule) and not places[0][0].upstream
         if sample.op not in seen:
-            found += places[0] if trainable else places[0][-1:]
+            found += [*places[0], *in_other_layouts(places[0][-1])] if trainable else places[0][-1:]
             found += [variants[-1] for variants in places[1 : 3 if trainable else 1]]
         elif trainable:
             found.append(places[k % len(places)][-1])
         seen.add(sample.op)
     return found
+
+
+def in_other_layouts(variant):
+    """The same with the operands that carry examples laid out in other ways."""
+    specs = [spec for spec in variant.placed.sample.operands.values() if spec.carrying is not None]
+    return [replace(variant, layout=layout) for layout in dict.fromkeys(v for s in specs for v in layouts_of(s))]
 
 
 def everything(rule):
@@ -87,8 +98,33 @@ def test_every_order_in_double_precision(laboratory, examples):
     assert_all_agree(laboratory, batch, laboratory.truth(batch), 1e-10)
 
 
-def test_every_order_in_single_precision(laboratory):
-    batch = laboratory.bench.batch(3)
-    single = copy.deepcopy(laboratory.bench).float()
-    floats = tuple(x.float() if x.is_floating_point() else x for x in batch)
-    assert_all_agree(laboratory, floats, laboratory.truth(batch), 1e-5, single)
+@pytest.mark.parametrize("rule", [p for p in with_variants(RULES.values()) if states_equations(p.values[0])])
+def test_every_order_in_single_precision(rule):
+    """Programs of their own, traced in float32, against the oracle in float64: one variant of each op."""
+    firsts = {v.placed.sample.op: v for v in reversed(ordinary(rule)) if not (v.upstream or v.layout)}
+    if not firsts:
+        pytest.skip("no parameter enters these ops")
+    laboratory = Laboratory.of(list(firsts.values()), MOST_ORDERS, torch.float32)
+    batch = cast(laboratory.bench.batch(3), torch.float32)
+    assert_all_agree(laboratory, batch, laboratory.truth(batch), 1e-5)
+
+
+def test_layouts_of_the_batch_and_of_parameters(laboratory):
+    """Strided, and one example expanded to several; the operands' own layouts are variants of the bench."""
+    batch, bench = laboratory.bench.batch(3), copy.deepcopy(laboratory.bench)
+    for parameter in bench.parameters():
+        parameter.data = strided(parameter.data)
+    assert_all_agree(laboratory, tuple(map(strided, batch)), laboratory.truth(batch), 1e-10, bench)
+    expanded = tuple(x[:1].expand(3, *x.shape[1:]) for x in batch)
+    assert_all_agree(laboratory, expanded, laboratory.truth(tuple(map(torch.clone, expanded))), 1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", with_variants(RULES.values()))
+def test_every_placement_by_every_order(rule):
+    """The whole cross product: samples, placements, compositions, what is trained, orders."""
+    variants = everything(rule)
+    for k in range(0, len(variants), 40):
+        laboratory = Laboratory.of(variants[k : k + 40], 10**6)
+        batch = laboratory.bench.batch(3)
+        assert_all_agree(laboratory, batch, laboratory.truth(batch), 1e-10)

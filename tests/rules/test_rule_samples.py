@@ -17,7 +17,9 @@ def test_every_overload_has_a_sample(op):
 
 
 def test_a_tag_has_a_broad_choice_of_samples():
-    tagged = {sample.op for sample in SAMPLES if default_rules.find(sample.op) is default_rules.rules[torch.Tag.pointwise]}
+    tagged = {
+        sample.op for sample in SAMPLES if default_rules.find(sample.op) is default_rules.rules[torch.Tag.pointwise]
+    }
     assert len(tagged) > 100
 
 

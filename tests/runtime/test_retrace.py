@@ -1,7 +1,5 @@
 """A step notices when the model or the kind of batch changes beneath it, and compiles again: never a stale program."""
 
-from functools import partial
-
 import pytest
 import torch
 from comparison import assert_exact
@@ -92,21 +90,6 @@ def test_a_change_of_the_model_is_noticed(step, name):
     assert step.compilations == 2
 
 
-@pytest.mark.parametrize("hooked", ["a module", "a parameter", "every module"])
-def test_a_backward_hook_added_later_is_refused(step, hooked):
-    """It would change a gradient, and the program would not."""
-    if hooked == "a module":
-        handle = step.model.last.register_full_backward_hook(lambda *call: None)
-    elif hooked == "a parameter":
-        handle = step.model.last.weight.register_hook(lambda g: g / 2)
-    else:
-        handle = nn.modules.module.register_module_full_backward_hook(lambda *call: None)
-    with pytest.raises(cc.UntraceableModel, match="hook"):
-        step.gradients(*batch())
-    handle.remove()
-    assert_exact(step, batch())
-
-
 def test_the_mode_of_any_module_is_noticed(step):
     """Training mode of one dropout; back in eval mode the first program is used again."""
     step.model.drop.train()
@@ -178,38 +161,6 @@ def test_another_loss_is_noticed(step):
     step.loss_fn = losses
     assert_exact(step, batch())
     assert step.compilations == 2
-
-
-CAPTURED = {
-    "closed over": lambda weight: lambda o, t: losses(o * weight, t),
-    "in a list": lambda weight: (lambda kept: lambda o, t: losses(o * kept[0], t))([weight]),
-    "in a partial": lambda weight: partial(lambda w, o, t: losses(o * w, t), weight),
-    "in a module closed over": lambda weight: (
-        lambda bce: lambda o, t: bce(o, (t > 0).to(o)[:, None].expand_as(o)).mean(1)
-    )(nn.BCEWithLogitsLoss(weight, reduction="none")),
-}
-
-
-@pytest.mark.parametrize("name", CAPTURED)
-def test_a_tensor_that_the_loss_holds_is_read_or_noticed(name):
-    """Changed in place between two calls."""
-    weight = torch.ones(5, dtype=torch.float64)
-    step = cc.compile(Net().double().eval(), CAPTURED[name](weight))
-    assert_exact(step, batch())
-    weight.fill_(4)
-    assert_exact(step, batch())
-
-
-def test_an_unregistered_layer_is_read_or_noticed():
-    """Its weight is no parameter of the model, and changes with an optimizer of its own."""
-    hidden = [nn.Linear(3, 3).double()]
-    model = nn.Sequential(nn.Linear(5, 3)).double()
-    model.register_forward_hook(lambda module, args, output: hidden[0](output))
-    step = cc.compile(model, losses)
-    assert_exact(step, batch())
-    with torch.no_grad():
-        hidden[0].weight.mul_(3)
-    assert_exact(step, batch())
 
 
 def test_replaced_modules_are_never_taken_for_those_before():

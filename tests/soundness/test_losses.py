@@ -114,17 +114,35 @@ def refusal(loss_fn, targets):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 @pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_is_exact_in_every_reduction(name, reduction):
-    """Unreduced it is averaged within each example; reduced, it is taken apart again."""
+def test_every_loss_is_exact_unreduced(name):
+    """Averaged within each example: a vector of N losses."""
     function, targets = LOSSES[name]
 
     def loss_fn(output, target):
-        loss = function(output, target, reduction=reduction)
+        loss = function(output, target, reduction="none")
         return loss.flatten(1).mean(1) if loss.dim() > 1 else loss
 
     assert_exact_at_all_sizes(loss_fn, targets)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_is_exact_reduced(name):
+    """Its mean and, over N, its sum, in one scalar: both are taken apart again into N losses."""
+    function, targets = LOSSES[name]
+
+    def loss_fn(output, target):
+        mean, total = (function(output, target, reduction=reduction) for reduction in ("mean", "sum"))
+        return mean + total / output.shape[0]
+
+    assert_exact_at_all_sizes(loss_fn, targets)
+
+
+@pytest.mark.parametrize("function", [F.cross_entropy, F.mse_loss], ids=["cross_entropy", "mse_loss"])
+def test_a_sum_is_not_a_mean(function):
+    """reduction="sum" alone: ℓ_n is the loss of example n, not an N-th of it."""
+    targets = classes if function is F.cross_entropy else numbers
+    assert_exact_at_all_sizes(lambda o, t: function(o, t, reduction="sum"), targets)
 
 
 #: Means that are no means over examples.
