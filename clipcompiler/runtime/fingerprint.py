@@ -65,7 +65,9 @@ def every(roots: Iterable[nn.Module]) -> Iterator[nn.Module]:
 def hooks_of(module: nn.Module) -> list[Any]:
     """What runs around or instead of the forward of the module's class."""
     patched = module.__dict__.get("forward")
-    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    tables = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    hooks = [hook for table in tables for hook in table.values()]
+    hooks += [h for p in module._parameters.values() if p is not None for h in (p._backward_hooks or {}).values()]
     return hooks if patched is None else [*hooks, patched]
 
 

@@ -48,8 +48,8 @@ def tracing(model: nn.Module) -> Iterator[None]:
         for target, name, replacement in (
             (torch.autograd.Function, "apply", classmethod(apply_of_torch_only(torch.autograd.Function.apply))),
             (torch.Tensor, "register_hook", no_hook),
-            (torch.Tensor, "detach_", no_detach_in_place),
-            (torch, "detach_", no_detach_in_place),
+            (torch.Tensor, "detach_", no_detach_in_place(torch.Tensor.detach_)),
+            (torch, "detach_", no_detach_in_place(torch.detach_)),
             (torch.inference_mode, "__enter__", no_inference_mode(torch.inference_mode.__enter__)),
             (torch.SymBool, "__bool__", same_branch(torch.SymBool.__bool__)),
         ):
@@ -102,13 +102,19 @@ def no_hook(tensor: Any, hook: Any) -> Any:
     )
 
 
-def no_detach_in_place(tensor: Any) -> Any:
+def no_detach_in_place(detach: Any) -> Any:
     """``x.detach_()`` cuts the gradient of a value that is there already, which no op of the graph shows."""
-    raise UntraceableModel(
-        "the forward calls detach_(), which cuts a gradient in place",
-        origin=user_origin("Tensor.detach_"),
-        remedy="use y = x.detach()",
-    )
+
+    def checked(tensor: Any) -> Any:
+        if not tensor.requires_grad:
+            return detach(tensor)
+        raise UntraceableModel(
+            "the forward calls detach_(), which cuts a gradient in place",
+            origin=user_origin("Tensor.detach_"),
+            remedy="use y = x.detach()",
+        )
+
+    return checked
 
 
 def no_inference_mode(enter: Any) -> Any:
