@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from clipcompiler.dsl import Form, Operand, aligned, aten, mixes, moves, op_rule
+from clipcompiler.dsl import Form, Operand, aligned, aten, mixes, op_rule
 
 
 @op_rule(aten.index.Tensor)
@@ -37,7 +37,7 @@ def index_select(self: Operand, dim: int, index: Operand) -> Form:
 @op_rule(aten.one_hot.default)
 def one_hot(self: Operand, num_classes: int = -1) -> Form:
     """y[s,c] = 1 where i[s] = c, else 0"""
-    return moves(self, [*range(self.ndim), None])
+    return aligned(*([(self, d)] for d in range(self.ndim)), [])
 
 
 @op_rule(aten.tril.default, aten.triu.default)

@@ -76,7 +76,7 @@ def squeeze(self: Operand, dim: Any) -> Form:
 @op_rule(aten.select.int)
 def select(self: Operand, dim: int, index: Any) -> Form:
     """y[s] = x[s, index]"""
-    return moves(self, kept(self, [dim]))
+    return aligned(*([(self, d)] for d in kept(self, [dim])))
 
 
 @op_rule(aten.slice.Tensor)
@@ -94,7 +94,8 @@ def is_end(end: Any, size: Any) -> bool:
 @op_rule(aten.narrow.default)
 def narrow(self: Operand, dim: int, start: Any, length: Any) -> Form:
     """y[s] = x[start + s] along one dim"""
-    return mixes(self, () if start == 0 and length == self.shape[dim] else [dim])
+    whole = start == 0 and length == self.shape[dim]
+    return moves(self, range(self.ndim)) if whole else mixes(self, [dim])
 
 
 @op_rule(aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default, aten.tensor_split.sections)
