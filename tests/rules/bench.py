@@ -17,10 +17,13 @@ from placing import Placed, outputs, parameters_of, values_of
 from sampling import Size, Spec, batch_shape, by_example, drawn, into_place
 from torch import Tensor, nn
 
-from clipcompiler.dsl import RuleSet
+from clipcompiler.dsl import RuleSet, aten
 from clipcompiler.rules import default_rules
 
 __all__ = ["Bench", "Variant", "variants_of"]
+
+#: Ops that torch itself runs, or differentiates, on contiguous tensors only.
+CONTIGUOUS = {aten.view.default, aten._unsafe_view.default, aten.nll_loss_nd.default}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,8 @@ class Bench(nn.Module):
             self.register_buffer(own, spec.tensor(0, generator))
         elif trained and variant.upstream:
             shape = tuple(1 if isinstance(size, Size) else size for size in spec.shape)
-            factor = 0.8 + 0.4 * torch.rand(shape, generator=generator, dtype=torch.float64)
+            spread = 0.2 if spec.draw == "unit" else 0.4  # what lies between 0 and 1 stays there
+            factor = 0.8 + spread * torch.rand(shape, generator=generator, dtype=torch.float64)
             self.register_parameter(own, nn.Parameter(factor))
 
     def batch(self, examples: int, seed: int = 1) -> tuple[Tensor, ...]:
@@ -142,7 +146,10 @@ class Bench(nn.Module):
         carrier = given.get((self.place[k], name))
         if carrier is None:
             return own
-        carrier = relaid(carrier, self.inputs[self.place[k], name], self.variants[k].layout)
+        variant = self.variants[k]
+        carrier = relaid(carrier, self.inputs[self.place[k], name], variant.layout)
+        if variant.placed.sample.op in CONTIGUOUS and not variant.layout:
+            carrier = carrier.contiguous()
         return carrier if own is None else carrier * own
 
 

@@ -121,7 +121,8 @@ def parameters_of(placed: Placed, rules: RuleSet = default_rules) -> list[str]:
         read = set() if reads_diagonal(form) else {k for k in placed.sample.operands if form.reads(k)}
         read -= affine_reads(form)
     else:
-        read = set(placed.sample.operands) if isinstance(form, Aligned) and form.pointwise else set()
+        single = isinstance(placed.sample(values_of(placed.sample), 3), Tensor)
+        read = set(placed.sample.operands) if isinstance(form, Aligned) and form.pointwise and single else set()
     return [name for name, spec in placed.sample.operands.items() if name in read and can_be_parameter(spec)]
 
 
