@@ -2,6 +2,17 @@
 
 from importlib import import_module as _import_module
 
+from clipcompiler.clipping import (
+    PSAC,
+    AdaptiveQuantile,
+    Automatic,
+    Clipping,
+    Flat,
+    Normalize,
+    PerGroup,
+    PerLayer,
+    Sensitivity,
+)
 from clipcompiler.compile import compile
 from clipcompiler.dsl import OpRule, RuleSet, op_rule
 from clipcompiler.errors import (
@@ -20,15 +31,24 @@ from clipcompiler.version import __version__
 default_rules: RuleSet = _import_module("clipcompiler.rules").default_rules
 
 __all__ = [
+    "PSAC",
+    "AdaptiveQuantile",
+    "Automatic",
     "ClippedGradients",
+    "Clipping",
     "CompileError",
     "CompiledStep",
     "ExamplesMixed",
+    "Flat",
     "InvalidBatch",
     "NoRule",
+    "Normalize",
     "OpRule",
+    "PerGroup",
+    "PerLayer",
     "Plan",
     "RuleSet",
+    "Sensitivity",
     "UnsupportedLoss",
     "UntraceableModel",
     "VerificationError",

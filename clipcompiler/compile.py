@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from clipcompiler.axes import analyse
+from clipcompiler.axes.function_of_norms import prove_apart
+from clipcompiler.clipping import Clipping, Flat, Function
 from clipcompiler.codegen import Program, generate
 from clipcompiler.derive import derive
 from clipcompiler.dsl import RuleSet
@@ -25,6 +27,7 @@ def compile(
     loss_fn: Callable[..., Tensor] | None = None,
     *,
     max_grad_norm: float = 1.0,
+    clipping: Clipping | Callable[[Tensor], Tensor] | None = None,
     rules: RuleSet | None = None,
     example_inputs: tuple[Any, ...] | None = None,
 ) -> CompiledStep:
@@ -35,6 +38,9 @@ def compile(
         loss_fn: ``loss_fn(output, target)``, N losses, or their plain sum or mean. Without it ``model(*batch)``
             returns the losses itself.
         max_grad_norm: C, the bound on the norm of every example's gradient over all trainable parameters.
+        clipping: what the factors follow from: ``cc.Flat()`` (the default), ``cc.Automatic(gamma)``,
+            ``cc.Normalize()``, ``cc.PSAC(r)``, ``cc.PerLayer()``, ``cc.PerGroup({"encoder": 0.5, "*": 1.0})``,
+            ``cc.AdaptiveQuantile(…)``, or a function from norms [N] to factors [N].
         rules: the rules of the ops; ``cc.default_rules | cc.RuleSet([my_rule])`` adds one's own.
         example_inputs: a batch (inputs, then the target) to trace with at once; without it the step is traced
             at its first call.
@@ -43,22 +49,40 @@ def compile(
         A module: ``step(x, target)`` adds Σ_n min(1, C/‖∇ℓ_n‖) ∇ℓ_n to ``.grad``.
 
     Raises:
-        ValueError: where ``max_grad_norm`` is NaN or negative.
+        TypeError: where ``model`` is no module, or ``clipping`` is no clipping and no function.
+        ValueError: where ``max_grad_norm`` is NaN or negative, or ``clipping`` leaves a parameter without a group.
         CompileError: with ``example_inputs``, where no exact clipped gradient can be promised; without them
             the first call raises it.
     """
+    way = clipping_of(clipping)
     known: RuleSet = import_module("clipcompiler.rules").default_rules if rules is None else rules
 
     def pipeline(
         model: nn.Module, loss_fn: Callable[..., Tensor] | None, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Plan, Program]:
+        prove_apart(way.called, known)
         traced = trace(model, loss_fn, args, kwargs)
         axes = analyse(traced, known)
         derived = derive(axes)
-        planned = plan(derived)
+        planned = plan(derived, clipping=way)
         return planned, generate(planned)
 
-    step = CompiledStep(model, loss_fn, max_grad_norm, pipeline, verify)
+    step = CompiledStep(model, loss_fn, max_grad_norm, pipeline, verify, way)
     if example_inputs is not None:
         step.prepare(*example_inputs)
     return step
+
+
+def clipping_of(clipping: Clipping | Callable[[Tensor], Tensor] | None) -> Clipping:
+    """A clipping function as given, or made of a function of the norms.
+
+    Raises:
+        TypeError: where it is neither.
+    """
+    if clipping is None:
+        return Flat()
+    if isinstance(clipping, Clipping):
+        return clipping
+    if isinstance(clipping, type) or not callable(clipping):
+        raise TypeError(f"clipping is {clipping!r}: give cc.Flat() or another clipping, or a function of the norms")
+    return Function(clipping)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from clipcompiler.clipping import Clipping, Flat
 from clipcompiler.runtime import CompiledStep
 from clipcompiler.runtime.batch import batch_of, cast
 
@@ -27,9 +28,9 @@ class Oracle:
     """What one backward pass an example gives.
 
     Attributes:
-        losses: ℓ_n, [N].
-        norms: ‖∇ℓ_n‖, [N].
-        clip_factors: min(1, C/‖∇ℓ_n‖), [N].
+        losses: of each backward pass.
+        norms: ‖∇ℓ_n‖, [N] or [units]; with a column for each group where parameters are clipped by group.
+        clip_factors: c_n, of the shape of the norms.
         gradients: Σ_n c_n ∇ℓ_n by parameter name.
     """
 
@@ -46,32 +47,56 @@ def oracle(
     kwargs: dict[str, Any] | None = None,
     *,
     max_grad_norm: float = 1.0,
+    clipping: Clipping | None = None,
+    examples_per_unit: int = 1,
+    unit_ids: Tensor | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> Oracle:
-    """Clipped gradients by a loop over examples, on a copy of the model in ``dtype``.
+    """Clipped gradients by a loop over examples, or units, on a copy of the model in ``dtype``.
 
-    Each example is run alone, as a batch of one; a scalar loss of one example is its loss.
+    Each example is run alone, as a batch of one; a scalar loss of one example is its loss. The examples of a
+    unit of ``examples_per_unit`` are run together; those of one id of ``unit_ids`` alone, and then added.
     """
+    clipping = clipping or Flat()
     model, loss_fn = copied(model, dtype), copied(loss_fn, dtype)
     batch = pytree.tree_map_only(Tensor, lambda t: cast(t, dtype), (tuple(args), dict(kwargs or {})))
     size = next(leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)).shape[0]
     named = {n: p for n, p in parameters_of(model, loss_fn).items() if p.requires_grad}
+    groups = clipping.groups(list(named))
+    bounds = torch.tensor([max_grad_norm * group.share for group in groups], dtype=dtype)
     losses, norms, factors = [], [], []
     total = {name: torch.zeros_like(p) for name, p in named.items()}
-    for n in range(size):
-        one, options = pytree.tree_map_only(Tensor, itemgetter(slice(n, n + 1)), batch)
-        loss = model(*one, **options) if loss_fn is None else loss_fn(model(*one[:-1], **options), one[-1])
-        found = gradients_of(loss.sum(), list(named.values()))
-        norm = sum((g.square().sum() for g in found), torch.zeros((), dtype=dtype)).sqrt()
-        factor = torch.clamp(max_grad_norm / norm.clamp(min=torch.finfo(dtype).tiny), max=1.0)
-        for name, g in zip(named, found, strict=True):
-            total[name] += factor * g
-        losses.append(loss.detach().sum())
-        norms.append(norm)
-        factors.append(factor)
-    empty = torch.zeros(0, dtype=dtype)
-    stacked = [torch.stack(v) if v else empty for v in (losses, norms, factors)]
-    return Oracle(stacked[0], stacked[1], stacked[2], total)
+    for runs in runs_of(size, examples_per_unit, unit_ids):
+        found = {name: torch.zeros_like(p) for name, p in named.items()}
+        for run in runs:
+            one, options = pytree.tree_map_only(Tensor, itemgetter(run), batch)
+            loss = model(*one, **options) if loss_fn is None else loss_fn(model(*one[:-1], **options), one[-1])
+            for name, g in zip(named, gradients_of(loss.sum(), list(named.values())), strict=True):
+                found[name] += g
+            losses.append(loss.detach().sum())
+        norms.append(torch.stack([norm_of(found, group.parameters, dtype) for group in groups]))
+        factors.append(clipping.factors(norms[-1][None], bounds if len(groups) > 1 else max_grad_norm)[0])
+        for group, factor in zip(groups, factors[-1], strict=True):
+            for name in group.parameters:
+                total[name] += factor * found[name]
+    empty = torch.zeros(0, len(groups), dtype=dtype)
+    first = torch.stack(losses) if losses else empty[:, 0]
+    stacked = [torch.stack(v) if v else empty for v in (norms, factors)]
+    shaped = [v.squeeze(1) if len(groups) == 1 else v for v in stacked]
+    return Oracle(first, shaped[0], shaped[1], total)
+
+
+def runs_of(size: int, examples_per_unit: int, unit_ids: Tensor | None) -> list[list[slice]]:
+    """The backward passes of each unit: one for m consecutive examples, or one for each example of an id."""
+    if unit_ids is None:
+        m = examples_per_unit
+        return [[slice(first, first + m)] for first in range(0, size, m)]
+    return [[slice(n, n + 1) for n in (unit_ids == unit).nonzero().flatten().tolist()] for unit in torch.unique(unit_ids)]
+
+
+def norm_of(gradients: dict[str, Tensor], names: Sequence[str], dtype: torch.dtype) -> Tensor:
+    """√Σ g² over some parameters."""
+    return sum((gradients[name].square().sum() for name in names), torch.zeros((), dtype=dtype)).sqrt()
 
 
 def gradients_of(loss: Tensor, parameters: list[nn.Parameter]) -> tuple[Tensor, ...]:
@@ -115,9 +140,10 @@ def verify(step: CompiledStep, args: Sequence[Any], kwargs: dict[str, Any], tole
             step.max_grad_norm,
             step.compiler,
             step.verifier,
+            step.clipping,
         ).prepare(*batch[0], **batch[1])
-    result, gradients = step.latest.run(batch_of(*batch), step.max_grad_norm, torch.float64)
-    truth = oracle(step.model, step.loss_fn, args, kwargs, max_grad_norm=step.max_grad_norm)
+    result, gradients = step.latest.run(batch_of(*batch), step.max_grad_norm, step.clipping, torch.float64)
+    truth = oracle(step.model, step.loss_fn, args, kwargs, max_grad_norm=step.max_grad_norm, clipping=step.clipping)
     error = max(relative(result.norms, truth.norms), relative_sums(gradients, truth.gradients))
     if not error <= tolerance:
         raise VerificationError(f"the compiled step differs from the loop by {error:.3g}, more than {tolerance:.3g}")

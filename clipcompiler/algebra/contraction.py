@@ -148,23 +148,24 @@ class Square:
         """(Π factors)(Π factors′): the gradient first."""
         left = self._chain(range(self.count))
         right = self._chain(range(self.count, 2 * self.count))
-        return self._join(left, right)
+        return self.join(left, right)
 
     def by_factors(self) -> Pair:
         """Π (factor factor′): the Grams first."""
-        tree: Tree = self._join(self.leaves[0], self.leaves[self.count])
+        tree: Tree = self.join(self.leaves[0], self.leaves[self.count])
         for k in range(1, self.count):
-            tree = self._join(tree, self._join(self.leaves[k], self.leaves[k + self.count]))
+            tree = self.join(tree, self.join(self.leaves[k], self.leaves[k + self.count]))
         assert isinstance(tree, Pair)
         return tree
 
     def _chain(self, places: range) -> Tree:
         tree: Tree = self.leaves[places[0]]
         for k in places[1:]:
-            tree = self._join(tree, self.leaves[k])
+            tree = self.join(tree, self.leaves[k])
         return tree
 
-    def _join(self, left: Tree, right: Tree) -> Pair:
+    def join(self, left: Tree, right: Tree) -> Pair:
+        """The product of two trees."""
         leaves = left.leaves | right.leaves
         outside = {x for leaf in self.leaves if not leaf.leaves <= leaves for x in leaf.letters} | {self.examples}
         return Pair(left, right, leaves, (left.letters | right.letters) & outside)
@@ -174,7 +175,7 @@ class Square:
         def trees(inside: frozenset[int]) -> tuple[Tree, ...]:
             if len(inside) == 1:
                 return (self.leaves[min(inside)],)
-            return tuple(self._join(a, b) for part in parts(inside) for a in trees(part) for b in trees(inside - part))
+            return tuple(self.join(a, b) for part in parts(inside) for a in trees(part) for b in trees(inside - part))
 
         return trees(all_leaves)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from torch import fx
 
 from clipcompiler.codegen.body import Body
+from clipcompiler.codegen.clip_factors import write_clip_factors
 from clipcompiler.codegen.forward import write_cotangents, write_forward, write_functions, write_parameters
 from clipcompiler.codegen.names import Names, identifier
 from clipcompiler.codegen.norms import Norms
 from clipcompiler.codegen.operands import Operands, dtype_of_norms
 from clipcompiler.codegen.program import Program
 from clipcompiler.codegen.pull_back import write_pull_back
-from clipcompiler.codegen.sums import Sums, write_clip_factors
+from clipcompiler.codegen.sums import Sums
 from clipcompiler.codegen.template import module_source
 from clipcompiler.derive.notation import show_folded, show_order
 from clipcompiler.plan import Choice, Order, Plan
@@ -37,8 +38,8 @@ def generate(plan: Plan) -> Program:
     labels = {c.source: identifier(c.name) for c in plan.choices}
     operands = Operands(derived.axes, body, values, cotangents, dtype_of_norms(derived))
     norms = write_norms(body, plan, operands, labels, graphs)
-    write_clip_factors(body, norms.squares, "losses")
-    gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each))
+    clips = write_clip_factors(body, plan, norms.squares)
+    gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips))
     return module_source(plan, body, tuple(inputs.values()), gradients)
 
 

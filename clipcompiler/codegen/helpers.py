@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["CONVOLUTION_GRADIENTS", "SOURCES", "helpers_used"]
+__all__ = ["CONVOLUTION_GRADIENTS", "GUARDED", "SOURCES", "helpers_used"]
 
 #: The function that instantiates the per-example gradients of a convolution.
 CONVOLUTION_GRADIENTS = "convolution_gradients"
+
+#: The function that keeps the rounding of a Gram from under-reporting a norm.
+GUARDED = "guarded"
+#: The function that cuts a user's clip factors to the bound.
+WITHIN = "within"
 
 #: The helpers by name.
 SOURCES = {
@@ -33,6 +38,22 @@ def convolution_gradients(x, cotangent, kernel, stride, padding, dilation, group
         patches = windows[part].reshape(-1, groups, K, U)
         torch.matmul(cotangent[part], patches.mT, out=each[part])
     return each.reshape(N, groups * O, C, *kernel)
+''',
+    GUARDED: '''
+def guarded(square, parts):
+    """‖g[n]‖² = Σ_ss' (ȳ_s·ȳ_s')(x_s·x_s') as it was rounded → no less than the true one.
+
+    The terms cancel where the gradients of the positions do. ``parts`` is Σ_s ‖ȳ_s‖²‖x_s‖², in proportion to
+    which they are rounded: 8 ε of it bounds what was lost.
+    """
+    return square.clamp(min=0) + 8 * torch.finfo(square.dtype).eps * parts
+''',
+    WITHIN: '''
+def within(factors, most):
+    """−C/‖∇ℓ_n‖ ≤ c_n ≤ C/‖∇ℓ_n‖: whatever the function returned, no example contributes more than C."""
+    if factors.shape != most.shape:
+        raise ValueError(f"the clipping function made {list(factors.shape)} of norms {list(most.shape)}")
+    return torch.minimum(torch.maximum(factors.to(most), -most), most)
 ''',
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clipcompiler.algebra import Letter
 
-__all__ = ["Laid", "contracted", "permuted", "summed"]
+__all__ = ["Laid", "atom", "contracted", "diagonal", "permuted", "spread", "summed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,15 @@ def permuted(x: Laid, letters: Sequence[Letter]) -> Laid:
         return x
     order = ", ".join(str(x.letters.index(letter)) for letter in letters)
     return Laid(f"{atom(x.text)}.permute({order})", tuple(letters))
+
+
+def diagonal(x: Laid, pairs: Iterable[tuple[Letter, Letter]]) -> Laid:
+    """x[s, s'] → x[s, s] for each pair of letters; the dims kept come last."""
+    for kept, gone in pairs:
+        dims = x.letters.index(kept), x.letters.index(gone)
+        rest = tuple(letter for letter in x.letters if letter not in (kept, gone))
+        x = Laid(f"{atom(x.text)}.diagonal(dim1={dims[0]}, dim2={dims[1]})", (*rest, kept))
+    return x
 
 
 def spread(x: Laid, letters: Sequence[Letter]) -> str:

@@ -18,7 +18,7 @@ __all__ = ["Names", "identifier"]
 #: What a generated program uses itself.
 RESERVED = {
     "torch", "aten", "F", "N", "self", "parameters", "buffers", "gradients", "losses", "norms", "squared_norms",
-    "clip_factors", "max_grad_norm", "weight_gradient",
+    "clip_factors", "max_grad_norm", "weight_gradient", "bound", "clipping",
 }  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from torch import fx
 from clipcompiler.algebra import Leaf, Pair, Square, Tree
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.convolution import recognise
-from clipcompiler.codegen.laid import Laid, atom, contracted, permuted, spread, summed
+from clipcompiler.codegen.helpers import GUARDED
+from clipcompiler.codegen.laid import Laid, atom, contracted, diagonal, permuted, spread, summed
 from clipcompiler.codegen.operands import Operands
 from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.derive.derived import Term
@@ -33,14 +34,14 @@ class Norms:
         body: where statements go.
         operands: the tensors of the program.
         labels: the variable stem of each parameter or value.
-        squares: the variables of the squared norms so far.
+        squares: the variables of the squared norms so far, by parameter.
         each: the variables of per-example gradients kept, [N, *letters of the parameter].
     """
 
     body: Body
     operands: Operands
     labels: Mapping[fx.Node, str]
-    squares: list[str] = field(default_factory=list)
+    squares: dict[fx.Node, str] = field(default_factory=dict)
     each: dict[fx.Node, Laid] = field(default_factory=dict)
 
     def write(self, choice: Choice, bias: Choice | None) -> None:
@@ -58,7 +59,7 @@ class Norms:
 
     def add(self, choice: Choice, square: Laid) -> None:
         """Binds a squared norm [N]."""
-        self.squares.append(self.body.bind(f"{self.labels[choice.source]}_sq", square.text))
+        self.squares[choice.source] = self.body.bind(f"{self.labels[choice.source]}_sq", square.text)
 
     def square_sum(self, each: Laid) -> Laid:
         """Σ_w g[n,w]²"""
@@ -107,8 +108,14 @@ class Norms:
         """‖g[n]‖² by a Gram or rank-one order, plus the bias's where it is folded in."""
         term, label = choice.terms[0], self.labels[choice.source]
         square, tree = term.square, choice.trees[0]
-        if bias is None:
-            return self.scaled(self.tree(square, tree, label), term, power=2)
+        total = self.tree(square, tree, label) if bias is None else self.with_bias(square, tree, label)
+        if any(leaf.letters & square.positions for leaf in square.leaves):
+            parts = self.body.bind(f"{label}_parts", self.parts(square, label, with_bias=bias is not None).text)
+            total = Laid(f"{GUARDED}({total.text}, {parts})", total.letters)
+        return self.scaled(total, term, power=2)
+
+    def with_bias(self, square: Square, tree: Pair, label: str) -> Laid:
+        """Σ_ss' K_ȳ (K_x + 1)"""
         sides = [tree.left, tree.right]
         gram = next(s for s in sides if s.leaves == frozenset([0, square.count]))
         other = sides[1 - sides.index(gram)]
@@ -116,6 +123,29 @@ class Norms:
         right = self.bound(square, other, f"{label}_input")
         product = Laid(f"({left.text} * ({spread(right, left.letters)} + 1))", left.letters)
         return summed(product, [x for x in left.letters if x != EXAMPLE])
+
+    def parts(self, square: Square, label: str, *, with_bias: bool) -> Laid:
+        """Σ_s ‖ȳ_s‖²‖x_s‖²: the square of every position's own part, from the diagonals of the Grams at hand."""
+        total, *rest = [self.squares_of(square, k, label) for k in range(square.count)]
+        if with_bias:
+            rest = [Laid(f"({atom(rest[0].text)} + 1)", rest[0].letters)]
+        for k, factor in enumerate(rest):
+            later = [x for f in rest[k + 1 :] for x in f.letters]
+            total = contracted(total, factor, [EXAMPLE, *later])
+        return summed(total, [x for x in total.letters if x != EXAMPLE])
+
+    def squares_of(self, square: Square, k: int, label: str) -> Laid:
+        """The squares of one factor, summed over the letters that no other factor has."""
+        leaf = square.leaves[k]
+        others = {x for j in range(square.count) if j != k for x in square.leaves[j].letters}
+        gram = self.tree(square, square.join(leaf, square.leaves[k + square.count]), "")
+        if gram.text in self.body.known:
+            held = Laid(self.body.known[gram.text], gram.letters)
+            found = diagonal(held, [(x, x.primed()) for x in gram.letters if x in square.positions])
+            return Laid(self.body.bind(f"{label}_diagonal", found.text), found.letters)
+        laid = self.tree(square, leaf, "")
+        squared = Laid(f"{atom(laid.text)}.square()", laid.letters)
+        return summed(squared, [x for x in laid.letters if x != EXAMPLE and x not in others])
 
     def tree(self, square: Square, tree: Tree, label: str) -> Laid:
         """The value of a tree, its inner products in variables of their own."""

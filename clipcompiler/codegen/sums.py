@@ -1,4 +1,4 @@
-"""Sections 5 and 6: clip factors, and Σ_n c_n g[n] of every parameter."""
+"""Section 6: Σ_n c_n g[n] of every parameter."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import fx
 
 from clipcompiler.algebra import Factor, Letter
 from clipcompiler.codegen.body import Body
+from clipcompiler.codegen.clip_factors import ClipFactors
 from clipcompiler.codegen.convolution import recognise
 from clipcompiler.codegen.laid import Laid, atom, contracted, permuted, summed
 from clipcompiler.codegen.operands import Operands
@@ -17,15 +18,7 @@ from clipcompiler.derive.derived import Term
 from clipcompiler.derive.references import Cotangent
 from clipcompiler.plan.choice import Choice
 
-__all__ = ["Sums", "write_clip_factors"]
-
-
-def write_clip_factors(body: Body, squares: list[str], like: str) -> None:
-    """c_n = min(1, C/‖g[n]‖), 1 where the norm is 0."""
-    body.section("clip factors: c_n = min(1, C/‖∇ℓ_n‖)", "with torch.no_grad()")
-    total = " + ".join(squares) if squares else f"{like}.detach() * 0"
-    body.line(f"norms = ({total}).sqrt()")
-    body.line("clip_factors = (max_grad_norm / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1.0)")
+__all__ = ["Sums"]
 
 
 @dataclass(slots=True)
@@ -37,56 +30,58 @@ class Sums:
         operands: the tensors of the program.
         labels: the variable stem of each parameter or value.
         each: the per-example gradients kept.
+        clips: the clip factors.
         gradients: for each parameter or value the variable (or expression) of its clipped sum.
-        scaled: the cotangents times the clip factors, by the factor they were made from.
+        scaled: the cotangents times clip factors, by the factor and the clip factors they were made from.
     """
 
     body: Body
     operands: Operands
     labels: Mapping[fx.Node, str]
     each: Mapping[fx.Node, Laid]
+    clips: ClipFactors
     gradients: dict[fx.Node, str] = field(default_factory=dict)
-    scaled: dict[Factor, str] = field(default_factory=dict)
+    scaled: dict[tuple[Factor, str], str] = field(default_factory=dict)
 
     def write(self, choice: Choice) -> None:
         """The clipped sum of one parameter, in its own shape."""
         kept = self.each.get(choice.source)
         if kept is not None:
-            total = self.of_kept(kept)
+            total = self.of_kept(kept, self.clips.of(choice))
         else:
-            parts = [self.term(term) for term in choice.terms]
+            parts = [self.term(term, self.clips.of(choice)) for term in choice.terms]
             total = Laid(" + ".join(atom(p.text) if len(parts) > 1 else p.text for p in parts), parts[0].letters)
         text = self.shaped(total, choice)
         self.gradients[choice.source] = self.body.bind(f"{self.labels[choice.source]}_grad", text)
 
-    def of_kept(self, kept: Laid) -> Laid:
+    def of_kept(self, kept: Laid, clip: str) -> Laid:
         """Σ_n c_n g[n], from the gradients kept."""
         letters = kept.letters[1:]
         if len(letters) <= 1:
-            return Laid(f"clip_factors @ {kept.text}", letters)
-        return Laid(f"torch.tensordot(clip_factors, {kept.text}, 1)", letters)
+            return Laid(f"{clip} @ {kept.text}", letters)
+        return Laid(f"torch.tensordot({clip}, {kept.text}, 1)", letters)
 
-    def term(self, term: Term) -> Laid:
+    def term(self, term: Term, clip: str) -> Laid:
         """Σ_n c_n of one term: the network once more, the cotangent scaled, n summed."""
         network = term.network
         convolution = recognise(network)
         cotangent = network.factors[0]
         if convolution is not None:
-            scaled = self.scaled_cotangent(cotangent)
+            scaled = self.scaled_cotangent(cotangent, clip)
             image, filter = (
                 scaled if f is cotangent else self.operands.variable(f) for f in (convolution.image, convolution.filter)
             )
             total = convolution.total(image, filter, self.operands.shape(convolution.image)[2:])
         else:
-            total = self.product(term)
+            total = self.product(term, clip)
         ordered = permuted(total, [x for x in network.output if x != EXAMPLE])
         number = network.coefficient
         return ordered if number == 1 else Laid(f"{float(number)} * {atom(ordered.text)}", ordered.letters)
 
-    def product(self, term: Term) -> Laid:
+    def product(self, term: Term, clip: str) -> Laid:
         """Σ over n and the positions, two factors at a time."""
         network = term.network
-        scaled = self.scaled_cotangent(network.factors[0])
+        scaled = self.scaled_cotangent(network.factors[0], clip)
         total = self.operands.laid_as(scaled, network.factors[0])
         rest = [self.operands.laid(f) for f in network.factors[1:]]
         wanted = [x for x in network.output if x != EXAMPLE]
@@ -97,28 +92,14 @@ class Sums:
             total = contracted(total, factor, [*wanted, *later])
         return total
 
-    def scaled_cotangent(self, factor: Factor) -> str:
+    def scaled_cotangent(self, factor: Factor, clip: str) -> str:
         """c_n ȳ[n, …], in the dims of ȳ."""
-        if factor not in self.scaled:
+        if (factor, clip) not in self.scaled:
             reference = factor.tensor.reference
             assert isinstance(reference, Cotangent)
             name, value = self.operands.cotangents[reference.tap], self.operands.variable(factor)
-            self.scaled[factor] = self.body.bind(f"{name}_clipped", f"{value} * {self.clip(factor)}")
-        return self.scaled[factor]
-
-    def clip(self, factor: Factor) -> str:
-        """The clip factors in the dims of a factor."""
-        dim = next(d for d, e in enumerate(factor.index) if isinstance(e, tuple) and EXAMPLE in e)
-        behind = len(factor.index) - dim - 1
-        entry = factor.index[dim]
-        assert isinstance(entry, tuple)
-        text = "clip_factors"
-        if len(entry) > 1:
-            place = entry.index(EXAMPLE)
-            sizes = [x.extent for x in entry]
-            shape = ", ".join("N" if k == place else "1" for k in range(len(entry)))
-            text = f"clip_factors.reshape({shape}).expand({', '.join(map(str, sizes))}).flatten()"
-        return text if not behind else f"{text}[{', '.join([':'] + ['None'] * behind)}]"
+            self.scaled[factor, clip] = self.body.bind(f"{name}_clipped", f"{value} * {in_dims(clip, factor)}")
+        return self.scaled[factor, clip]
 
     def shaped(self, total: Laid, choice: Choice) -> str:
         """The clipped sum in the parameter's own shape."""
@@ -126,4 +107,19 @@ class Sums:
         text, shape = total.text, tuple(value.shape)
         if tuple(x.extent for x in total.letters) != shape:
             text = f"{atom(text)}.reshape({', '.join(map(str, shape)) or '()'})"
-        return text if value.dtype == self.operands.dtype else f"{atom(text)}.to({value.dtype})"
+        return text
+
+
+def in_dims(clip: str, factor: Factor) -> str:
+    """The clip factors in the dims of a factor."""
+    dim = next(d for d, e in enumerate(factor.index) if isinstance(e, tuple) and EXAMPLE in e)
+    behind = len(factor.index) - dim - 1
+    entry = factor.index[dim]
+    assert isinstance(entry, tuple)
+    text = clip
+    if len(entry) > 1:
+        place = entry.index(EXAMPLE)
+        sizes = [x.extent for x in entry]
+        shape = ", ".join("N" if k == place else "1" for k in range(len(entry)))
+        text = f"{clip}.reshape({shape}).expand({', '.join(map(str, sizes))}).flatten()"
+    return text if not behind else f"{text}[{', '.join([':'] + ['None'] * behind)}]"

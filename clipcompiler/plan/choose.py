@@ -7,6 +7,7 @@ from dataclasses import replace
 import sympy
 from torch import fx
 
+from clipcompiler.clipping import Clipping, Flat
 from clipcompiler.derive.derived import Derived
 from clipcompiler.plan.candidates import candidates, folded
 from clipcompiler.plan.choice import Choice, Order
@@ -20,9 +21,15 @@ from clipcompiler.trace.traced import N
 __all__ = ["plan"]
 
 
-def plan(derived: Derived, machine: Machine | None = None) -> Plan:
-    """Chooses an order for every parameter; folds biases into the Grams of their weights where that is free."""
-    machine = machine or Machine()
+def plan(derived: Derived, machine: Machine | None = None, clipping: Clipping | None = None) -> Plan:
+    """Chooses an order for every parameter; folds biases into the Grams of their weights where that is free.
+
+    Parameters that are clipped apart share nothing.
+
+    Raises:
+        ValueError: where ``clipping`` leaves a parameter without a group.
+    """
+    machine, clipping = machine or Machine(), clipping or Flat()
     functions = derived.functions
     chosen: dict[fx.Node, Choice] = {}
     for source, terms in derived.terms.items():
@@ -33,11 +40,14 @@ def plan(derived: Derived, machine: Machine | None = None) -> Plan:
             chosen[source] = cheapest(ways, machine)
     for source in functions.parameters:
         chosen[source] = pulled_back(derived, source)
+    groups = clipping.groups([p.name for p in derived.axes.traced.parameters.values() if p.trainable])
+    group_of = {name: group for group in groups for name in group.parameters}
     for source, choice in chosen.items():
-        host = next((h for s, h in chosen.items() if s is not source and folded(h, choice)), None)
+        together = [h for h in chosen.values() if group_of.get(h.name) is group_of.get(choice.name)]
+        host = next((h for h in together if h.source is not source and folded(h, choice)), None)
         if host is not None and choice.order not in (Order.FUNCTION, Order.PULLED):
             chosen[source] = folded_into(host, choice)
-    return Plan(derived, tuple(chosen.values()), ordinary_flops(derived.axes))
+    return Plan(derived, tuple(chosen.values()), ordinary_flops(derived.axes), clipping, groups)
 
 
 def folded_into(host: Choice, bias: Choice) -> Choice:

@@ -7,6 +7,7 @@ from typing import Any
 
 import sympy
 
+from clipcompiler.clipping import Clipping, Group
 from clipcompiler.derive.derived import Derived
 from clipcompiler.plan.choice import Choice
 from clipcompiler.plan.table import table
@@ -22,11 +23,15 @@ class Plan:
         derived: the gradients that are planned.
         choices: one for every parameter and every value computed from parameters.
         ordinary: the flops of an ordinary training step, in N.
+        clipping: what the norms are clipped by.
+        groups: the parameters that are clipped together.
     """
 
     derived: Derived
     choices: tuple[Choice, ...]
     ordinary: Any
+    clipping: Clipping
+    groups: tuple[Group, ...]
 
     @property
     def norm_flops(self) -> Any:

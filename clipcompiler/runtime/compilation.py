@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clipcompiler.clipping import Clipping
 from clipcompiler.codegen import Program
 from clipcompiler.plan import Plan
 from clipcompiler.runtime.batch import Batch, cast
@@ -56,19 +57,21 @@ class Compilation:
         return cls(plan, program, function, parameters, buffers, (loss_fn, *closed_over(loss_fn), *identified(roots)))
 
     def run(
-        self, batch: Batch, max_grad_norm: float, dtype: torch.dtype | None = None
+        self, batch: Batch, max_grad_norm: float, clipping: Clipping, dtype: torch.dtype | None = None
     ) -> tuple[ClippedGradients, dict[str, Tensor]]:
         """The program on a batch: the result, and the clipped sums by name; in ``dtype``, where one is given."""
         parameters: Mapping[str, Tensor] = self.parameters
         buffers = self.buffers()
         if dtype is not None:
             parameters, buffers = ({n: cast(t, dtype) for n, t in m.items()} for m in (parameters, buffers))
+        options: dict[str, Any] = {} if clipping.called is None else {"clipping": clipping.called}
         losses, norms, clip_factors, gradients = self.function(
-            parameters, buffers, *batch.tensors, max_grad_norm=max_grad_norm
+            parameters, buffers, *batch.tensors, max_grad_norm=max_grad_norm, **options
         )
         for name in self.program.unreached:
-            gradients[name] = torch.zeros_like(parameters[name])
-        return ClippedGradients(losses, norms, clip_factors), gradients
+            gradients[name] = torch.zeros_like(parameters[name], dtype=norms.dtype)
+        groups = tuple(group.name for group in self.plan.groups)
+        return ClippedGradients(losses, norms, clip_factors, groups), gradients
 
 
 def modules_of(model: nn.Module, loss_fn: object) -> tuple[nn.Module, ...]:

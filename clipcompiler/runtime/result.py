@@ -15,10 +15,12 @@ class ClippedGradients:
 
     Attributes:
         losses: ℓ_n, [N].
-        norms: ‖∇ℓ_n‖ over all trainable parameters, [N].
-        clip_factors: c_n, [N], in [0, 1].
+        norms: ‖∇ℓ_n‖ over all trainable parameters, [N]; [N, groups] where parameters are clipped by group.
+        clip_factors: c_n, [N] or [N, groups].
+        groups: the names of the groups; ("",) where all parameters are clipped together.
     """
 
     losses: Tensor
     norms: Tensor
     clip_factors: Tensor
+    groups: tuple[str, ...] = ("",)

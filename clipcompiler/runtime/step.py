@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clipcompiler.clipping import Clipping, Flat, Sensitivity
 from clipcompiler.codegen import Program
 from clipcompiler.derive.derivation import Derivation
 from clipcompiler.errors import CompileError, InvalidBatch, UntraceableModel
 from clipcompiler.plan import Plan
 from clipcompiler.runtime.batch import Batch, batch_of, caller
-from clipcompiler.runtime.compilation import Compilation, modules_of
+from clipcompiler.runtime.compilation import Compilation, modules_of, named
 from clipcompiler.runtime.fingerprint import (
     fingerprint_of_batch,
     fingerprint_of_function,
@@ -47,19 +48,31 @@ class CompiledStep(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, loss_fn: Loss | None, max_grad_norm: float, compiler: Compiler, verifier: Verifier
+        self,
+        model: nn.Module,
+        loss_fn: Loss | None,
+        max_grad_norm: float,
+        compiler: Compiler,
+        verifier: Verifier,
+        clipping: Clipping | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"the model is a {type(model).__name__}: give a torch.nn.Module")
         self.model = model
         self.loss_fn = loss_fn
+        self._clipping = clipping or Flat()
         self.max_grad_norm = max_grad_norm
         self.compilations = 0
         self.compiler = compiler
         self.verifier = verifier
         self._programs: dict[Hashable, Compilation] = {}
         self._latest: Compilation | None = None
+
+    @property
+    def clipping(self) -> Clipping:
+        """What the clip factors follow from; fixed when the step is made."""
+        return self._clipping
 
     @property
     def max_grad_norm(self) -> float:
@@ -75,7 +88,20 @@ class CompiledStep(nn.Module):
         number = float(value)
         if math.isnan(number) or number < 0:
             raise ValueError(f"max_grad_norm is {value}: give a number ≥ 0 (or math.inf for no clipping)")
+        if math.isinf(number) and not self.clipping.takes_infinity:
+            raise ValueError(f"max_grad_norm is {value}, which {type(self.clipping).__name__} would scale gradients to")
         self._max_grad_norm = number
+
+    @property
+    def sensitivity(self) -> Sensitivity:
+        """How far the clipped sum can move when one example (or unit) is added, taken away or replaced.
+
+        Raises:
+            ValueError: where the clipping leaves a parameter without a group.
+        """
+        parameters = named(modules_of(self.model, self.loss_fn), lambda root: root.named_parameters())
+        trainable = [name for name, p in parameters.items() if p.requires_grad]
+        return self.clipping.sensitivity(self._max_grad_norm, self.clipping.groups(trainable))
 
     def forward(self, *args: Any, **kwargs: Any) -> ClippedGradients:
         """Adds Σ_n c_n ∇ℓ_n to the ``.grad`` of every trainable parameter.
@@ -88,15 +114,17 @@ class CompiledStep(nn.Module):
         for name, gradient in gradients.items():
             parameter = compilation.parameters[name]
             if parameter.grad is None:
-                parameter.grad = gradient.clone() if gradient._is_view() else gradient  # as backward() leaves it
+                own = gradient.to(parameter.dtype)
+                parameter.grad = own.clone() if own._is_view() else own  # as backward() leaves it
             else:
                 parameter.grad.add_(gradient)
+        self._max_grad_norm = self.clipping.updated(self._max_grad_norm, result.norms)
         return result
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledStep:
         """A step of a copy of the model, not traced yet."""
         model, loss_fn = copy.deepcopy(self.model, memo), copy.deepcopy(self.loss_fn, memo)
-        return CompiledStep(model, loss_fn, self.max_grad_norm, self.compiler, self.verifier)
+        return CompiledStep(model, loss_fn, self.max_grad_norm, self.compiler, self.verifier, self.clipping)
 
     def prepare(self, *args: Any, **kwargs: Any) -> CompiledStep:
         """Compiles for a batch of this kind without running it; returns the step."""
@@ -104,7 +132,10 @@ class CompiledStep(nn.Module):
         return self
 
     def gradients(self, *args: Any, **kwargs: Any) -> tuple[ClippedGradients, dict[str, Tensor]]:
-        """The same without touching ``.grad``: the result and the clipped sums by parameter name."""
+        """The same without touching ``.grad``: the result, and the clipped sums by parameter name.
+
+        The sums are in the dtype of the norms: float32 where the model's own is narrower.
+        """
         _, result, gradients = self._run(args, kwargs)
         return result, gradients
 
@@ -115,7 +146,7 @@ class CompiledStep(nn.Module):
         with torch.inference_mode(False):
             batch = batch_of(args, kwargs)
             compilation = self._compilation(batch, args, kwargs)
-            result, gradients = compilation.run(batch, self._max_grad_norm)
+            result, gradients = compilation.run(batch, self._max_grad_norm, self.clipping)
         refuse_nonfinite(result)
         return compilation, result, gradients
 
@@ -207,7 +238,7 @@ def refuse_autocast(batch: Batch) -> None:
 
 def refuse_nonfinite(result: ClippedGradients) -> None:
     """Raises where a loss or a norm is infinite or NaN: its contribution could not be bounded."""
-    finite = torch.isfinite(result.norms) & torch.isfinite(result.losses)
+    finite = torch.isfinite(result.norms).reshape(len(result.losses), -1).all(1) & torch.isfinite(result.losses)
     if not bool(finite.all()):
         bad = torch.nonzero(~finite).flatten().tolist()
         shown = ", ".join(map(str, bad[:20])) + (", …" if len(bad) > 20 else "")

@@ -46,12 +46,13 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
         max_grad_norm: C.
 
     Returns:
-        losses [N], norms [N], clip_factors [N], and the clipped sums by parameter name.
+        losses [N], norms [N], clip_factors [N], and the clipped sums by name, in the dtype of the norms.
     """
     N = x.shape[0]
     if N == 0:  # no example: nothing to sum
-        none = parameters["conv1.weight"].new_zeros(0)
-        return none, none, none, {name: torch.zeros_like(parameters[name]) for name in GRADIENTS}
+        none = parameters["conv1.weight"].new_zeros(0, dtype=torch.float32)
+        sums = {name: torch.zeros_like(parameters[name], dtype=none.dtype) for name in GRADIENTS}
+        return none, none, none, sums
 
     # ── parameters, detached: no weight gradient is computed on the way ───────────────────────────
     conv1_weight = parameters["conv1.weight"].detach()
@@ -147,7 +148,8 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
             + fc1_weight_sq
             + fc2_weight_sq
         ).sqrt()
-        clip_factors = (max_grad_norm / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1.0)
+        bound = max_grad_norm * (1 - 2 * torch.finfo(norms.dtype).eps)  # C, never rounded up
+        clip_factors = (bound / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1.0)
 
     # ── clipped sums: Σ_n c_n g[n] ────────────────────────────────────────────────────────────────
     with torch.no_grad():
@@ -195,5 +197,5 @@ class ClippedStep(torch.nn.Module):
         )
         for name, gradient in gradients.items():
             p = parameters[name]
-            p.grad = gradient if p.grad is None else p.grad.add_(gradient)
+            p.grad = gradient.to(p.dtype) if p.grad is None else p.grad.add_(gradient)
         return losses, norms, clip_factors

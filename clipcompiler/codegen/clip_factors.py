@@ -1,0 +1,59 @@
+"""Section 5: norms → the clip factors of every group of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import fx
+
+from clipcompiler.clipping import Group
+from clipcompiler.codegen.body import Body
+from clipcompiler.codegen.names import identifier
+from clipcompiler.plan import Choice, Plan
+
+__all__ = ["ClipFactors", "write_clip_factors"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFactors:
+    """The clip factors by what they multiply.
+
+    Attributes:
+        body: where statements go.
+        groups: the groups; one, if all parameters are clipped together.
+    """
+
+    body: Body
+    groups: tuple[Group, ...]
+
+    def of(self, choice: Choice) -> str:
+        """The variable of the factors [N] for the gradients g[n] of one parameter."""
+        if len(self.groups) == 1:
+            return "clip_factors"
+        place = next(k for k, group in enumerate(self.groups) if choice.name in group.parameters)
+        return self.body.bind(f"{identifier(self.groups[place].name)}_clip", f"clip_factors[:, {place}]")
+
+
+def write_clip_factors(body: Body, plan: Plan, squares: Mapping[fx.Node, str]) -> ClipFactors:
+    """‖g[n]‖ = √Σ ‖g_p[n]‖² over the parameters p of each group, and c[n] by the clipping function."""
+    clipping, groups = plan.clipping, plan.groups
+    body.section(f"clip factors: {clipping.equation}", "with torch.no_grad()")
+    sums = [square_of(group, plan, squares) for group in groups]
+    if len(groups) == 1:
+        body.line(f"norms = ({sums[0]}).sqrt()")
+        share = ""
+    else:
+        names = ", ".join(f"{k}: {group.name}" for k, group in enumerate(groups))
+        body.comment(f"one column for each group of parameters: {names}")
+        body.line(f"norms = torch.stack(({', '.join(sums)}), 1).sqrt()")
+        share = f" * norms.new_tensor([{', '.join(repr(group.share) for group in groups)}])"
+    body.line(f"bound = max_grad_norm * (1 - 2 * torch.finfo(norms.dtype).eps){share}  # C, never rounded up")
+    body.line(f"clip_factors = {clipping.expression}")
+    return ClipFactors(body, groups)
+
+
+def square_of(group: Group, plan: Plan, squares: Mapping[fx.Node, str]) -> str:
+    """Σ ‖g_p[n]‖² over the parameters of one group."""
+    own = [squares[c.source] for c in plan.choices if c.name in group.parameters and c.source in squares]
+    return " + ".join(own) if own else "losses.detach() * 0"
