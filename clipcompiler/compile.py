@@ -13,6 +13,7 @@ from clipcompiler.axes.function_of_norms import prove_apart
 from clipcompiler.clipping import Clipping, Flat, Function
 from clipcompiler.codegen import Program, generate
 from clipcompiler.derive import derive
+from clipcompiler.derive.by_unit import by_unit
 from clipcompiler.dsl import RuleSet
 from clipcompiler.plan import Plan, plan
 from clipcompiler.runtime import CompiledStep
@@ -28,6 +29,7 @@ def compile(
     *,
     max_grad_norm: float = 1.0,
     clipping: Clipping | Callable[[Tensor], Tensor] | None = None,
+    examples_per_unit: int = 1,
     rules: RuleSet | None = None,
     example_inputs: tuple[Any, ...] | None = None,
 ) -> CompiledStep:
@@ -41,6 +43,9 @@ def compile(
         clipping: what the factors follow from: ``cc.Flat()`` (the default), ``cc.Automatic(gamma)``,
             ``cc.Normalize()``, ``cc.PSAC(r)``, ``cc.PerLayer()``, ``cc.PerGroup({"encoder": 0.5, "*": 1.0})``,
             ``cc.AdaptiveQuantile(…)``, or a function from norms [N] to factors [N].
+        examples_per_unit: m, the size of the privacy unit: m consecutive examples of the batch are clipped together,
+            and may be mixed with each other (not with those of another unit). The losses are [N] or [N/m]; norms
+            and clip factors are [N/m]. For units of unequal size call the step with ``unit_ids=``.
         rules: the rules of the ops; ``cc.default_rules | cc.RuleSet([my_rule])`` adds one's own.
         example_inputs: a batch (inputs, then the target) to trace with at once; without it the step is traced
             at its first call.
@@ -58,16 +63,20 @@ def compile(
     known: RuleSet = import_module("clipcompiler.rules").default_rules if rules is None else rules
 
     def pipeline(
-        model: nn.Module, loss_fn: Callable[..., Tensor] | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+        model: nn.Module,
+        loss_fn: Callable[..., Tensor] | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        units: bool,
     ) -> tuple[Plan, Program]:
-        prove_apart(way.called, known)
-        traced = trace(model, loss_fn, args, kwargs)
+        prove_apart(way.own_function, known)
+        traced = trace(model, loss_fn, args, kwargs, examples_per_unit)
         axes = analyse(traced, known)
         derived = derive(axes)
-        planned = plan(derived, clipping=way)
+        planned = plan(by_unit(derived) if units else derived, clipping=way)
         return planned, generate(planned)
 
-    step = CompiledStep(model, loss_fn, max_grad_norm, pipeline, verify, way)
+    step = CompiledStep(model, loss_fn, max_grad_norm, pipeline, verify, way, examples_per_unit)
     if example_inputs is not None:
         step.prepare(*example_inputs)
     return step

@@ -91,7 +91,8 @@ def runs_of(size: int, examples_per_unit: int, unit_ids: Tensor | None) -> list[
     if unit_ids is None:
         m = examples_per_unit
         return [[slice(first, first + m)] for first in range(0, size, m)]
-    return [[slice(n, n + 1) for n in (unit_ids == unit).nonzero().flatten().tolist()] for unit in torch.unique(unit_ids)]
+    members = ((unit_ids == unit).nonzero().flatten().tolist() for unit in torch.unique(unit_ids))
+    return [[slice(n, n + 1) for n in own] for own in members]
 
 
 def norm_of(gradients: dict[str, Tensor], names: Sequence[str], dtype: torch.dtype) -> Tensor:
@@ -120,14 +121,16 @@ def copied(module: Any, dtype: torch.dtype) -> Any:
     return copy.deepcopy(module).to(dtype) if isinstance(module, nn.Module) else module
 
 
-def verify(step: CompiledStep, args: Sequence[Any], kwargs: dict[str, Any], tolerance: float) -> float:
+def verify(
+    step: CompiledStep, args: Sequence[Any], kwargs: dict[str, Any], unit_ids: Tensor | None, tolerance: float
+) -> float:
     """The largest relative error of the generated program, run in float64, against the oracle.
 
     Raises:
         VerificationError: where it exceeds ``tolerance``, or where the model draws at random.
     """
     batch = pytree.tree_map_only(Tensor, lambda t: cast(t, torch.float64), (tuple(args), dict(kwargs)))
-    step.prepare(*args, **kwargs)
+    step.prepare(*args, unit_ids=unit_ids, **kwargs)
     if draws(step):
         raise VerificationError(
             "the model draws at random (dropout): a loop over examples draws other numbers than the batch; "
@@ -141,9 +144,21 @@ def verify(step: CompiledStep, args: Sequence[Any], kwargs: dict[str, Any], tole
             step.compiler,
             step.verifier,
             step.clipping,
-        ).prepare(*batch[0], **batch[1])
-    result, gradients = step.latest.run(batch_of(*batch), step.max_grad_norm, step.clipping, torch.float64)
-    truth = oracle(step.model, step.loss_fn, args, kwargs, max_grad_norm=step.max_grad_norm, clipping=step.clipping)
+            step.examples_per_unit,
+        ).prepare(*batch[0], unit_ids=unit_ids, **batch[1])
+    result, gradients = step.latest.run(
+        batch_of(*batch), step.max_grad_norm, step.clipping, torch.float64, unit_ids=unit_ids
+    )
+    truth = oracle(
+        step.model,
+        step.loss_fn,
+        args,
+        kwargs,
+        max_grad_norm=step.max_grad_norm,
+        clipping=step.clipping,
+        examples_per_unit=step.examples_per_unit,
+        unit_ids=unit_ids,
+    )
     error = max(relative(result.norms, truth.norms), relative_sums(gradients, truth.gradients))
     if not error <= tolerance:
         raise VerificationError(f"the compiled step differs from the loop by {error:.3g}, more than {tolerance:.3g}")

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, fx
 
 from clipcompiler.axes.call import Call, call, operands_of
-from clipcompiler.axes.layout import EXAMPLES, Layout, carrying_dims, plain, show, size_of
+from clipcompiler.axes.layout import Layout, batch_dim, carrying_dims, plain, show, size_of
 from clipcompiler.axes.transfer import batch_size_in_value, has_batch, transfer
 from clipcompiler.dsl import Auxiliary, Equation, Operand, RuleSet
 from clipcompiler.errors import CompileError, ExamplesMixed, NoRule, UntraceableModel
@@ -89,7 +89,7 @@ class Analysis:
             return
         shape = self.traced.shape(node)
         if node.name in self.traced.inputs:
-            self.layouts[node] = ((EXAMPLES,), *plain(shape[1:]))
+            self.layouts[node] = (batch_dim(self.traced.examples_per_unit), *plain(shape[1:]))
             return
         parameter = self.traced.parameter(node)
         self.layouts[node] = plain(shape)
@@ -152,7 +152,8 @@ class Analysis:
         if isinstance(made.form, Equation):
             for x in made.form.where:
                 layouts[x.name] = self.auxiliary(x, made, layouts, origin)
-        found = [transfer(made, layouts, shape, origin) for shape in shapes]
+        units = self.traced.examples_per_unit
+        found = [transfer(made, layouts, shape, origin, units) for shape in shapes]
         for layout, shape in zip(found, shapes, strict=True):
             check(layout, shape, origin)
         return found
@@ -164,7 +165,7 @@ class Analysis:
             raise NoRule(f"no rule says where {x.op} keeps its examples", origin=origin, remedy=HOW_TO)
         inner = Call(made.node, rule, rule(*x.args), made.operands, sized=False)
         own = {a.name: layouts[a.name] for a in x.args if isinstance(a, Operand)}
-        layout = transfer(inner, own, x.shape, origin)
+        layout = transfer(inner, own, x.shape, origin, self.traced.examples_per_unit)
         check(layout, x.shape, origin)
         assert layout is not None
         return layout

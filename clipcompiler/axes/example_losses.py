@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import fx
 
 from clipcompiler.axes.analyse import Analysis
-from clipcompiler.axes.layout import EXAMPLES, show
+from clipcompiler.axes.layout import EXAMPLES, batch_dim, show
 from clipcompiler.axes.scalar_loss import WRITE_LOSSES, Term
 from clipcompiler.errors import UnsupportedLoss
 from clipcompiler.trace.traced import N, TracedLoss
@@ -40,7 +41,7 @@ def example_losses(analysis: Analysis, terms: tuple[Term, ...], *, scalar: bool)
     total = losses[0]
     for other in losses[1:]:
         total = append(analysis, aten.add.Tensor, (total, other))
-    return with_output(traced, total)
+    return replace(with_output(traced, total), uncounted=tuple(t.uncounted for t in terms if t.uncounted))
 
 
 def with_output(traced: TracedLoss, loss: fx.Node) -> TracedLoss:
@@ -64,11 +65,12 @@ def refuse_discrete(analysis: Analysis, node: fx.Node) -> None:
 
 def refuse_wrong_shape(analysis: Analysis, node: fx.Node) -> None:
     """Only a vector of one loss for each example is a loss."""
-    layout = analysis.operand(node)
-    if layout != ((EXAMPLES,),):
+    layout, m = analysis.operand(node), analysis.traced.examples_per_unit
+    units = "examples" if m == 1 else f"units of {m} examples"
+    if layout not in (((EXAMPLES,),), (batch_dim(analysis.traced.examples_per_unit),)):
         raise UnsupportedLoss(
-            f"the loss has the shape {show(layout)}, where n stands for the examples; it must be [n]: "
-            "one loss for each example",
+            f"the loss has the shape {show(layout)}, where n stands for the {units}; it must be [n]: "
+            f"one loss for each of the {units}" + ("" if m == 1 else f", or [{m}·n]: one for each example"),
             origin=analysis.traced.origin(node),
             remedy="average or sum the dims within an example, as in loss.flatten(1).mean(1)",
         )
@@ -117,8 +119,12 @@ def append_sum(analysis: Analysis, value: fx.Node, weight: sympy.Expr) -> fx.Nod
 
 
 def size_node(analysis: Analysis, size: Any) -> Any:
-    """A size as an argument: a number, or the node of the batch size."""
-    return int(size) if size != N else append(analysis, aten.sym_size.int, (batch(analysis.traced), 0))
+    """A size as an argument: a number, or the node of the number of units."""
+    if size != N:
+        return int(size)
+    whole = append(analysis, aten.sym_size.int, (batch(analysis.traced), 0))
+    m = analysis.traced.examples_per_unit
+    return whole if m == 1 else append(analysis, operator.floordiv, (whole, m))
 
 
 def batch(traced: TracedLoss) -> fx.Node:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from clipcompiler.axes import analyse
 from clipcompiler.dsl import RuleSet
-from clipcompiler.errors import CompileError
+from clipcompiler.errors import CompileError, UnsupportedLoss
 from clipcompiler.trace import trace
 
 __all__ = ["prove_apart"]
@@ -37,7 +37,10 @@ def prove_apart(function: Callable[[Tensor], Tensor] | None, rules: RuleSet) -> 
         return
     norms = torch.ones(2)
     try:
-        analyse(trace(OfNorms(function), None, (norms,)), rules)
+        traced = trace(OfNorms(function), None, (norms,))
+        if traced.shape(traced.loss) == ():
+            raise UnsupportedLoss("it returns one number", origin=traced.origin(traced.loss))
+        analyse(traced, rules)
     except CompileError as error:
         raise type(error)(
             f"the clipping function: {error.reason}",

@@ -9,7 +9,7 @@ import sympy
 
 from clipcompiler.trace.traced import N
 
-__all__ = ["EXAMPLES", "Axis", "Dim", "Layout", "carrying_dims", "merged", "plain", "show", "size_of"]
+__all__ = ["EXAMPLES", "Axis", "Dim", "Layout", "batch_dim", "carrying_dims", "merged", "plain", "show", "size_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,11 @@ def merged(axes: list[Axis]) -> Dim:
 def plain(shape: tuple[Any, ...]) -> Layout:
     """The layout of a value in which no examples lie."""
     return tuple(merged([Axis(size)]) for size in shape)
+
+
+def batch_dim(examples_per_unit: int) -> Dim:
+    """The first dim of the batch: the examples, or units of some consecutive ones."""
+    return merged([EXAMPLES, Axis(examples_per_unit)])
 
 
 def carrying_dims(layout: Layout) -> list[int]:

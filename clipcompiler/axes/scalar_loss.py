@@ -19,6 +19,8 @@ __all__ = ["WRITE_LOSSES", "Term", "open_reduction"]
 
 aten = torch.ops.aten
 MEAN = 1
+#: The value of a target that torch's losses leave out unless another is named.
+IGNORED = -100
 #: Ops that a scalar passes through unchanged.
 SAME_ELEMENTS = (
     aten.clone.default, aten.alias.default, aten.view.default, aten.reshape.default, aten.squeeze.dim,
@@ -34,10 +36,12 @@ class Term:
     Attributes:
         node: the value before its reduction.
         weight: an expression in N.
+        uncounted: a target and the value of it that the mean leaves out, if that depends on the batch.
     """
 
     node: fx.Node
     weight: sympy.Expr
+    uncounted: tuple[fx.Node, int] | None = None
 
 
 def open_reduction(traced: TracedLoss) -> tuple[TracedLoss, tuple[Term, ...]]:
@@ -119,9 +123,9 @@ class Opener:
             raise self.refusal(node)
         mean = (node.args[places[0]] if len(node.args) > places[0] else MEAN) == MEAN
         unreduced = self.without_reduction(node, places[0])
-        if mean:
-            self.refuse_weighted_mean(node, name, unreduced)
-        return Term(unreduced, weight / self.count(unreduced) if mean else weight)
+        if not mean:
+            return Term(unreduced, weight)
+        return Term(unreduced, weight / self.count(unreduced), self.uncounted(node, name, unreduced))
 
     def without_reduction(self, node: fx.Node, place: int) -> fx.Node:
         """The same loss with reduction 'none'."""
@@ -137,18 +141,25 @@ class Opener:
             made.meta["val"] = made.target(*values[0], **values[1])  # type: ignore[operator]
         return made
 
-    def refuse_weighted_mean(self, node: fx.Node, name: str, unreduced: fx.Node) -> None:
-        """The mean of cross-entropy is no plain mean where it counts targets: class weights, many tokens."""
+    def uncounted(self, node: fx.Node, name: str, unreduced: fx.Node) -> tuple[fx.Node, int] | None:
+        """The mean of cross-entropy is no plain mean where it counts targets: class weights, some tokens ignored.
+
+        Of several targets an example it is plain where none is ignored, which the program looks at.
+        """
         if name not in ("cross_entropy_loss", "nll_loss_nd"):
-            return
+            return None
         target = node.args[1]
         assert isinstance(target, fx.Node)
         if target.meta["val"].is_floating_point():
-            return
+            return None
         if len(node.args) > 2 and node.args[2] is not None:
             raise self.refusal(node, "with class weights its mean is divided by the sum of the batch's weights")
-        if self.count(unreduced) != N:
-            raise self.refusal(node, "its mean over tokens counts the valid tokens of the whole batch")
+        if self.count(unreduced) == N:
+            return None
+        place = [a.name for a in node.target._schema.arguments].index("ignore_index")  # type: ignore[union-attr]
+        ignored = node.args[place] if len(node.args) > place else IGNORED
+        assert isinstance(ignored, int)
+        return target, ignored
 
     def count(self, node: fx.Node) -> Any:
         """The number of elements of a value."""

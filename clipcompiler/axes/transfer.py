@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clipcompiler.axes.call import Call
-from clipcompiler.axes.layout import EXAMPLES, Dim, Layout, carrying_dims, plain, show, size_of
+from clipcompiler.axes.layout import EXAMPLES, Dim, Layout, batch_dim, carrying_dims, plain, show, size_of
 from clipcompiler.axes.regroup import regroup
 from clipcompiler.axes.remedies import remedy_for
 from clipcompiler.dsl import Aligned, Created, Equation, Regrouped
@@ -17,7 +17,9 @@ from clipcompiler.trace.traced import N
 __all__ = ["batch_size_in_value", "transfer"]
 
 
-def transfer(call: Call, layouts: Mapping[str, Layout], shape: tuple[Any, ...], origin: Origin) -> Layout | None:
+def transfer(
+    call: Call, layouts: Mapping[str, Layout], shape: tuple[Any, ...], origin: Origin, examples_per_unit: int = 1
+) -> Layout | None:
     """The layout of an output of ``shape``; ``None`` where the rule says nothing of this output.
 
     Every dim of an operand that carries examples must run along with a dim of the output; where two operands
@@ -30,7 +32,7 @@ def transfer(call: Call, layouts: Mapping[str, Layout], shape: tuple[Any, ...], 
     if isinstance(form, Created):
         if call.sized and not form.sizes:
             raise batch_size_in_value(origin)
-        return grown(plain(()), shape, origin, sizes=True)
+        return grown(plain(()), shape, origin, examples_per_unit, sizes=True)
     if isinstance(form, Regrouped):
         regrouped = regroup(layouts[form.operand], shape)
         if regrouped is None:
@@ -44,7 +46,7 @@ def transfer(call: Call, layouts: Mapping[str, Layout], shape: tuple[Any, ...], 
     read = {n: v for n, v in layouts.items() if not isinstance(form, Equation) or form.reads(n)}
     refuse_mixing(aligned, read, origin)
     met = tuple(meet(row, read, size, origin) for row, size in zip(aligned.dims, shape, strict=True))
-    return grown(met, shape, origin, sizes=aligned.sizes)
+    return grown(met, shape, origin, examples_per_unit, sizes=aligned.sizes)
 
 
 def batch_size_in_value(origin: Origin) -> ExamplesMixed:
@@ -85,14 +87,15 @@ def meet(row: tuple[tuple[str, int], ...], layouts: Mapping[str, Layout], size: 
     return carrying[0] if carrying else plain((size,))[0]
 
 
-def grown(layout: Layout, shape: tuple[Any, ...], origin: Origin, *, sizes: bool) -> Layout:
+def grown(layout: Layout, shape: tuple[Any, ...], origin: Origin, examples_per_unit: int, *, sizes: bool) -> Layout:
     """The layout in which a dim of extent N that came from no operand carries the examples, and only one dim does."""
     dims: list[Dim] = []
+    batch = batch_dim(examples_per_unit)
     for dim, size in zip(layout or plain(shape), shape, strict=True):
         if EXAMPLES in dim or not has_batch(size):
             dims.append(dim)
-        elif sizes and size == N:
-            dims.append((EXAMPLES,))
+        elif sizes and size in (N, size_of(batch)):
+            dims.append((EXAMPLES,) if size == N else batch)
         else:
             raise ExamplesMixed(
                 f"{origin.op} makes a dim of extent {size}, of which it is not known where each example lies",

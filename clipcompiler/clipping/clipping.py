@@ -48,9 +48,14 @@ class Clipping(ABC):
         """c_n for norms of any shape: the same as ``expression``, for oracles and tests."""
 
     @property
-    def called(self) -> Callable[[Tensor], Tensor] | None:
-        """The user's own function that ``expression`` calls as ``clipping``."""
+    def own_function(self) -> Callable[[Tensor], Tensor] | None:
+        """The user's own function, from norms [N] to factors [N], if there is one."""
         return None
+
+    @property
+    def called(self) -> Callable[[Tensor], Tensor] | None:
+        """What ``expression`` calls as ``clipping``, of norms of the program's shape."""
+        return self.own_function
 
     @property
     def takes_infinity(self) -> bool:

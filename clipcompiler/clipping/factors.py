@@ -138,7 +138,7 @@ class Function(Clipping):
     function: Callable[[Tensor], Tensor]
 
     @property
-    def called(self) -> Callable[[Tensor], Tensor]:
+    def own_function(self) -> Callable[[Tensor], Tensor]:
         """The function."""
         return self.function
 

@@ -32,9 +32,14 @@ class Grouped(Clipping):
         return self.how.expression
 
     @property
+    def own_function(self) -> Callable[[Tensor], Tensor] | None:
+        """The other function's."""
+        return self.how.own_function
+
+    @property
     def called(self) -> Callable[[Tensor], Tensor] | None:
         """The user's function, of the norms [N, groups], a group at a time."""
-        one = self.how.called
+        one = self.own_function
         return None if one is None else lambda norms: torch.stack([one(column) for column in norms.unbind(-1)], -1)
 
     @property

@@ -22,10 +22,12 @@ class ClipFactors:
     Attributes:
         body: where statements go.
         groups: the groups; one, if all parameters are clipped together.
+        by_unit: whether they are those of units of unequal size.
     """
 
     body: Body
     groups: tuple[Group, ...]
+    by_unit: bool
 
     def of(self, choice: Choice) -> str:
         """The variable of the factors [N] for the gradients g[n] of one parameter."""
@@ -33,6 +35,11 @@ class ClipFactors:
             return "clip_factors"
         place = next(k for k, group in enumerate(self.groups) if choice.name in group.parameters)
         return self.body.bind(f"{identifier(self.groups[place].name)}_clip", f"clip_factors[:, {place}]")
+
+    def by_example(self, choice: Choice) -> str:
+        """The variable of the factors [N] for the cotangents of one parameter: those of the examples' units."""
+        own = self.of(choice)
+        return self.body.bind(f"{own}_by_example", f"{own}[unit_of]") if self.by_unit else own
 
 
 def write_clip_factors(body: Body, plan: Plan, squares: Mapping[fx.Node, str]) -> ClipFactors:
@@ -50,10 +57,11 @@ def write_clip_factors(body: Body, plan: Plan, squares: Mapping[fx.Node, str]) -
         share = f" * norms.new_tensor([{', '.join(repr(group.share) for group in groups)}])"
     body.line(f"bound = max_grad_norm * (1 - 2 * torch.finfo(norms.dtype).eps){share}  # C, never rounded up")
     body.line(f"clip_factors = {clipping.expression}")
-    return ClipFactors(body, groups)
+    return ClipFactors(body, groups, plan.derived.by_unit)
 
 
 def square_of(group: Group, plan: Plan, squares: Mapping[fx.Node, str]) -> str:
     """Σ ‖g_p[n]‖² over the parameters of one group."""
     own = [squares[c.source] for c in plan.choices if c.name in group.parameters and c.source in squares]
-    return " + ".join(own) if own else "losses.detach() * 0"
+    nothing = "losses.new_zeros(units)" if plan.derived.by_unit else "losses.new_zeros(N)"
+    return " + ".join(own) if own else nothing

@@ -15,7 +15,6 @@ from clipcompiler.algebra import Affine, Factor, Letter, Network
 from clipcompiler.codegen.calls import literal
 from clipcompiler.codegen.helpers import CONVOLUTION_GRADIENTS
 from clipcompiler.codegen.laid import Laid, atom
-from clipcompiler.derive.bind import EXAMPLE
 
 __all__ = ["WeightGradient", "recognise"]
 
@@ -46,6 +45,11 @@ class WeightGradient:
         return [e for e in self.image.index if isinstance(e, Affine)]
 
     @property
+    def example(self) -> Letter:
+        """The letter of the examples, or of units of them."""
+        return next(x for x in self.image.letters if x.examples)
+
+    @property
     def kernel(self) -> tuple[Letter, ...]:
         """The letters k."""
         return tuple(e.terms[1][1] for e in self.places)
@@ -61,7 +65,7 @@ class WeightGradient:
             f"{CONVOLUTION_GRADIENTS}({image}, {filter}, {kernel}, "
             f"stride={stride}, padding={pads}, dilation={dilation}, groups={product(self.groups)})"
         )
-        letters = (EXAMPLE, *self.groups, *self.rows, *self.columns, *self.kernel)
+        letters = (self.example, *self.groups, *self.rows, *self.columns, *self.kernel)
         if self.groups or self.positions or len(self.rows) != 1 or len(self.columns) != 1:
             text = f"{text}.reshape({', '.join(map(literal, extents(letters)))})"
         return Laid(text, letters)
@@ -71,7 +75,7 @@ class WeightGradient:
         index = self.image.index[0]
         assert isinstance(index, tuple)
         split = f"{atom(name)}.unflatten(0, ({', '.join(map(literal, extents(index)))}))"
-        return f"{split}.movedim({index.index(EXAMPLE)}, 0).flatten(1, {len(index) - 1}).transpose(1, 2)"
+        return f"{split}.movedim({index.index(self.example)}, 0).flatten(1, {len(index) - 1}).transpose(1, 2)"
 
     def total(self, image: str, filter: str, sizes: tuple[Any, ...]) -> Laid:
         """Σ_n over the first dim."""
@@ -129,7 +133,7 @@ def recognise(network: Network) -> WeightGradient | None:
     places = image.index[2:]
     if isinstance(first, Affine) or isinstance(second, Affine) or len(other.index) != len(image.index):
         return None
-    if EXAMPLE not in first or other.index[0] != first or len(places) > 3:
+    if not any(x.examples for x in first) or other.index[0] != first or len(places) > 3:
         return None
     if not all(isinstance(e, Affine) and len(e.terms) == 2 for e in places):
         return None
@@ -139,7 +143,7 @@ def recognise(network: Network) -> WeightGradient | None:
         return None
     groups = tuple(x for x in channels if x in second)
     rows, columns = (tuple(x for x in part if x not in groups) for part in (channels, second))
-    return WeightGradient(image, other, tuple(x for x in first if x != EXAMPLE), groups, rows, columns)
+    return WeightGradient(image, other, tuple(x for x in first if not x.examples), groups, rows, columns)
 
 
 def product(letters: tuple[Letter, ...]) -> Any:

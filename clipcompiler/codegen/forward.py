@@ -8,6 +8,7 @@ from torch import fx
 
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.calls import call_text, literal, quoted
+from clipcompiler.codegen.helpers import COUNT_ALL
 from clipcompiler.derive.derived import Derived
 from clipcompiler.derive.references import OperandTap, OutputTap, Tap
 from clipcompiler.trace.traced import TracedLoss
@@ -36,9 +37,9 @@ def write_parameters(body: Body, derived: Derived, inputs: Mapping[str, str]) ->
 
 
 def buffer_text(traced: TracedLoss, name: str) -> str:
-    """A buffer of the model, or a small constant of the forward as a literal."""
+    """A buffer of the model, or a small constant that the forward makes, as a literal."""
     constant = traced.constants.get(name)
-    if constant is None or constant.numel() > LITERAL:
+    if constant is None or name not in traced.literals or constant.numel() > LITERAL:
         return f"buffers[{quoted(name)}]"
     return f'torch.tensor({literal(constant.tolist())}, dtype={constant.dtype}, device="{constant.device}")'
 
@@ -78,6 +79,8 @@ def write_forward(
         if node in values or not node.users or node in derived.functions.nodes:
             continue
         write_op(body, derived, node, values, names, taps)
+    for target, ignored in traced.uncounted:
+        body.line(f"{COUNT_ALL}({values[target]}, {ignored})")
     return taps
 
 

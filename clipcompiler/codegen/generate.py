@@ -7,6 +7,7 @@ from torch import fx
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.clip_factors import write_clip_factors
 from clipcompiler.codegen.forward import write_cotangents, write_forward, write_functions, write_parameters
+from clipcompiler.codegen.helpers import UNITS_OF
 from clipcompiler.codegen.names import Names, identifier
 from clipcompiler.codegen.norms import Norms
 from clipcompiler.codegen.operands import Operands, dtype_of_norms
@@ -37,6 +38,10 @@ def generate(plan: Plan) -> Program:
     cotangents = write_cotangents(body, taps)
     labels = {c.source: identifier(c.name) for c in plan.choices}
     operands = Operands(derived.axes, body, values, cotangents, dtype_of_norms(derived))
+    if derived.by_unit:
+        body.section("units: their examples side by side", "with torch.no_grad()")
+        body.line(f"ids, unit_of, examples, present = {UNITS_OF}(unit_ids)")
+        body.line("units, members = examples.shape")
     norms = write_norms(body, plan, operands, labels, graphs)
     clips = write_clip_factors(body, plan, norms.squares)
     gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips))
@@ -70,8 +75,8 @@ def explained(choice: Choice, bias: Choice | None) -> list[str]:
     """The equation of the gradient and the reason for its order, as comments."""
     lines = []
     for term in choice.terms:
-        left = f"{choice.name}: g[{','.join(map(str, term.network.output))}]"
-        lines.append(f"{left} = {term.network}")
+        left = f"{choice.name}: g[{','.join(map(str, term.each.output))}]"
+        lines.append(f"{left} = {term.each}")
     if len(choice.terms) == 1 and not choice.instantiates:
         square, tree = choice.terms[0].square, choice.trees[0]
         if bias is None:

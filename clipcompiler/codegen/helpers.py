@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = ["CONVOLUTION_GRADIENTS", "GUARDED", "SOURCES", "helpers_used"]
 
 #: The function that instantiates the per-example gradients of a convolution.
@@ -11,6 +13,12 @@ CONVOLUTION_GRADIENTS = "convolution_gradients"
 GUARDED = "guarded"
 #: The function that cuts a user's clip factors to the bound.
 WITHIN = "within"
+
+#: The function that raises where a mean over tokens is none over all tokens.
+COUNT_ALL = "count_all"
+
+#: The functions that put the examples of a unit side by side.
+UNITS_OF, GATHERED = "units_of", "gathered"
 
 #: The helpers by name.
 SOURCES = {
@@ -48,6 +56,40 @@ def guarded(square, parts):
     """
     return square.clamp(min=0) + 8 * torch.finfo(square.dtype).eps * parts
 ''',
+    UNITS_OF: '''
+def units_of(unit_ids):
+    """ids [N] → the units' ids, the unit of every example, and for each unit its examples, padded to the largest.
+
+    Returns ids [units], unit_of [N], examples [units·members] (a unit's first example where it has no more) and
+    present [units·members] (0 there, else 1).
+    """
+    ids, unit_of = torch.unique(unit_ids, return_inverse=True)
+    sizes = torch.bincount(unit_of, minlength=len(ids))
+    order, first = torch.argsort(unit_of, stable=True), sizes.cumsum(0) - sizes
+    place = torch.arange(len(unit_ids), device=unit_ids.device) - first[unit_of[order]]
+    examples = order[first][:, None].repeat(1, int(sizes.max()))
+    present = torch.zeros(examples.shape, device=unit_ids.device)
+    examples[unit_of[order], place], present[unit_of[order], place] = order, 1.0
+    return ids, unit_of, examples, present
+''',
+    GATHERED: '''
+def gathered(x, examples, present=None, dim=0, around=(1, 1)):
+    """x[…, a·n·b, …] → x[…, a·unit·member·b, …], zero where a unit has no more members."""
+    x = x.unflatten(dim, (around[0], -1, around[1])).index_select(dim + 1, examples.flatten())
+    if present is not None:
+        x = x * present.to(x.dtype).reshape(-1, *[1] * (x.dim() - dim - 2))
+    return x.flatten(dim, dim + 2)
+''',
+    COUNT_ALL: '''
+class UncountedTargets(ValueError):
+    """A mean over targets leaves some of them out, and so divides by a number that belongs to the whole batch."""
+
+
+def count_all(target, ignored):
+    """Raises where a target has the value that the mean does not count."""
+    if bool((target == ignored).any()):
+        raise UncountedTargets(f"a target is {ignored}, which the mean over the batch's targets does not count")
+''',
     WITHIN: '''
 def within(factors, most):
     """−C/‖∇ℓ_n‖ ≤ c_n ≤ C/‖∇ℓ_n‖: whatever the function returned, no example contributes more than C."""
@@ -60,4 +102,4 @@ def within(factors, most):
 
 def helpers_used(body: str) -> str:
     """The source of every helper that a function body calls."""
-    return "\n".join(source for name, source in SOURCES.items() if f"{name}(" in body)
+    return "\n".join(source for name, source in SOURCES.items() if re.search(rf"\b{name}\(", body))

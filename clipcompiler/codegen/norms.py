@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import fx
 
-from clipcompiler.algebra import Leaf, Pair, Square, Tree
+from clipcompiler.algebra import Factor, Leaf, Letter, Pair, Square, Tree
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.convolution import recognise
 from clipcompiler.codegen.helpers import GUARDED
 from clipcompiler.codegen.laid import Laid, atom, contracted, diagonal, permuted, spread, summed
 from clipcompiler.codegen.operands import Operands
-from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice, Order
 
@@ -51,9 +50,13 @@ class Norms:
                 self.each[choice.source] = self.instantiated(choice)
         elif choice.instantiates:
             each = self.instantiated(choice)
+            total = self.square_sum(each)
             if choice.keeps:
                 self.each[choice.source] = each
-            self.add(choice, self.square_sum(each))
+            else:  # what is summed later is rounded anew
+                label = self.labels[choice.source]
+                total = self.guarded(total, [self.parts(t.square, label, with_bias=False) for t in choice.terms], label)
+            self.add(choice, total)
         else:
             self.add(choice, self.closed(choice, bias))
 
@@ -68,30 +71,31 @@ class Norms:
         extents = [int(x.extent) for x in each.letters[1:]]
         if math.prod(extents) <= SHORT or extents[-1] > LONG:
             flat = each.text if len(extents) == 1 else f"{atom(each.text)}.flatten(1)"
-            return Laid(f"{flat}.square().sum(1)", (EXAMPLE,))
+            return Laid(f"{flat}.square().sum(1)", (each.letters[0],))
         split = next(k for k in range(1, len(extents) + 1) if math.prod(extents[k - 1 :]) <= LONG)
         rows = each.text if split == len(extents) else f"{atom(each.text)}.flatten({split})"
         norms = f"torch.linalg.vector_norm({rows}, dim={split})"
         outer = norms if split <= 2 else f"{norms}.flatten(1)"
-        return Laid(f"{outer}.square()" if split == 1 else f"{outer}.square().sum(1)", (EXAMPLE,))
+        return Laid(f"{outer}.square()" if split == 1 else f"{outer}.square().sum(1)", (each.letters[0],))
 
     def instantiated(self, choice: Choice) -> Laid:
         """g[n] = Σ_u g_u[n], of the parameter's letters."""
         parts = [self.gradient(term) for term in choice.terms]
         first = choice.terms[0]
-        texts = [permuted(x, t.network.output) for x, t in zip(parts, choice.terms, strict=True)]
+        texts = [permuted(x, t.each.output) for x, t in zip(parts, choice.terms, strict=True)]
         if len({tuple(x.extent for x in t.letters) for t in choice.terms}) > 1:
-            shape = ", ".join(map(str, ("N", *first.use.source.meta["val"].shape)))
+            own = (Letter(f"w{k}", size) for k, size in enumerate(first.use.source.meta["val"].shape))
+            letters = (first.each.output[0], *own)
+            shape = ", ".join(str(x.extent) for x in letters)
             joined = " + ".join(f"{atom(x.text)}.reshape({shape})" for x in texts)
         else:
+            letters = first.each.output
             joined = " + ".join(atom(x.text) if len(texts) > 1 else x.text for x in texts)
-        name = self.body.bind(f"{self.labels[choice.source]}_each", joined)
-        return Laid(name, first.network.output)
+        return Laid(self.body.bind(f"{self.labels[choice.source]}_each", joined), letters)
 
     def gradient(self, term: Term) -> Laid:
         """One term of g[n]."""
-        network = term.network
-        convolution = recognise(network)
+        convolution = recognise(term.each)
         if convolution is not None:
             image, filter = (self.operands.variable(f) for f in (convolution.image, convolution.filter))
             sizes = self.operands.shape(convolution.image)[2:]
@@ -110,9 +114,13 @@ class Norms:
         square, tree = term.square, choice.trees[0]
         total = self.tree(square, tree, label) if bias is None else self.with_bias(square, tree, label)
         if any(leaf.letters & square.positions for leaf in square.leaves):
-            parts = self.body.bind(f"{label}_parts", self.parts(square, label, with_bias=bias is not None).text)
-            total = Laid(f"{GUARDED}({total.text}, {parts})", total.letters)
+            total = self.guarded(total, [self.parts(square, label, with_bias=bias is not None)], label)
         return self.scaled(total, term, power=2)
+
+    def guarded(self, total: Laid, parts: list[Laid], label: str) -> Laid:
+        """A squared norm, no less than what rounding may have taken from it."""
+        joined = self.body.bind(f"{label}_parts", " + ".join(part.text for part in parts))
+        return Laid(f"{GUARDED}({total.text}, {joined})", total.letters)
 
     def with_bias(self, square: Square, tree: Pair, label: str) -> Laid:
         """Σ_ss' K_ȳ (K_x + 1)"""
@@ -122,7 +130,7 @@ class Norms:
         left = self.bound(square, gram, f"{label}_cotangent")
         right = self.bound(square, other, f"{label}_input")
         product = Laid(f"({left.text} * ({spread(right, left.letters)} + 1))", left.letters)
-        return summed(product, [x for x in left.letters if x != EXAMPLE])
+        return summed(product, [x for x in left.letters if not x.examples])
 
     def parts(self, square: Square, label: str, *, with_bias: bool) -> Laid:
         """Σ_s ‖ȳ_s‖²‖x_s‖²: the square of every position's own part, from the diagonals of the Grams at hand."""
@@ -131,8 +139,8 @@ class Norms:
             rest = [Laid(f"({atom(rest[0].text)} + 1)", rest[0].letters)]
         for k, factor in enumerate(rest):
             later = [x for f in rest[k + 1 :] for x in f.letters]
-            total = contracted(total, factor, [EXAMPLE, *later])
-        return summed(total, [x for x in total.letters if x != EXAMPLE])
+            total = contracted(total, factor, [square.examples, *later])
+        return summed(total, [x for x in total.letters if not x.examples])
 
     def squares_of(self, square: Square, k: int, label: str) -> Laid:
         """The squares of one factor, summed over the letters that no other factor has."""
@@ -143,9 +151,20 @@ class Norms:
             held = Laid(self.body.known[gram.text], gram.letters)
             found = diagonal(held, [(x, x.primed()) for x in gram.letters if x in square.positions])
             return Laid(self.body.bind(f"{label}_diagonal", found.text), found.letters)
-        laid = self.tree(square, leaf, "")
-        squared = Laid(f"{atom(laid.text)}.square()", laid.letters)
-        return summed(squared, [x for x in laid.letters if x != EXAMPLE and x not in others])
+        squared = self.squared(square.gradient.factors[k], leaf, square, others)
+        return summed(squared, [x for x in squared.letters if not x.examples and x not in others])
+
+    def squared(self, factor: Factor, leaf: Leaf, square: Square, others: set[Letter]) -> Laid:
+        """A factor squared, element by element; of patches, the channels summed before they are laid out."""
+        if not factor.is_affine:
+            laid = self.tree(square, leaf, "")
+            return Laid(f"{atom(laid.text)}.square()", laid.letters)
+        alone = [d for d, e in enumerate(factor.index) if isinstance(e, tuple) and e and not {*e} & others and d]
+        name = self.operands.variable(factor)
+        summed_over = f".sum({tuple(alone)}, keepdim=True)" if alone else ""
+        name = self.body.bind(f"{name}_squares", f"{atom(name)}.square(){summed_over}")
+        index = tuple(() if d in alone else e for d, e in enumerate(factor.index))
+        return self.operands.patches(name, replace(factor, index=index))
 
     def tree(self, square: Square, tree: Tree, label: str) -> Laid:
         """The value of a tree, its inner products in variables of their own."""

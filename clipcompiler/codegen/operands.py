@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,9 @@ from clipcompiler.algebra import Affine, Factor, Index, Letter
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.calls import function_name, literal
+from clipcompiler.codegen.helpers import GATHERED
 from clipcompiler.codegen.laid import Laid, atom, spread
+from clipcompiler.derive.by_unit import UNIT
 from clipcompiler.derive.derived import Derived
 from clipcompiler.derive.references import AuxiliaryValue, Cotangent, Elementwise, OutputTap, Tap, Value
 from clipcompiler.errors import CompileError
@@ -55,10 +58,26 @@ class Operands:
         if all(isinstance(e, tuple) and len(e) == 1 for e in factor.index):
             return Laid(name, factor.letters)
         sizes = ", ".join(literal(x.extent) for x in factor.letters)
+        if UNIT in factor.letters:
+            return Laid(self.body.bind(f"{name}_split", f"{name}.reshape({sizes})"), factor.letters)
         return Laid(f"{name}.reshape({sizes})" if sizes else f"{name}.reshape(())", factor.letters)
 
     def variable(self, factor: Factor) -> str:
-        """The variable of a factor that is one tensor, in the dtype of the norms."""
+        """The variable of a factor that is one tensor, in the dtype of the norms; by units where it is read so."""
+        name = self.by_example(factor)
+        if UNIT not in factor.letters:
+            return name
+        dim = next(d for d, e in enumerate(factor.index) if isinstance(e, tuple) and UNIT in e)
+        entry = factor.index[dim]
+        assert isinstance(entry, tuple)
+        around = tuple(math.prod(int(x.extent) for x in part) for part in parts_around(entry))
+        given = ["present"] if isinstance(factor.tensor.reference, Cotangent) else []
+        given += [f"dim={dim}"] if dim else []
+        given += [f"around={around}"] if around != (1, 1) else []
+        return self.body.bind(f"{name}_by_unit", f"{GATHERED}({', '.join([name, 'examples', *given])})")
+
+    def by_example(self, factor: Factor) -> str:
+        """The variable of a factor as the forward or the cotangents hold it."""
         reference = factor.tensor.reference
         if isinstance(reference, Cotangent):
             return self.widened(self.cotangents[reference.tap], dtype_of_tap(self.axes, reference.tap))
@@ -117,6 +136,12 @@ class Operands:
         if any(isinstance(e, tuple) and len(e) != 1 for e in factor.index):
             text += f".reshape({', '.join(literal(x.extent) for x in letters)})"
         return Laid(self.body.bind(f"{name}_patches", text), letters)
+
+
+def parts_around(entry: tuple[Letter, ...]) -> tuple[tuple[Letter, ...], tuple[Letter, ...]]:
+    """The letters of a dim before unit·member, and those behind."""
+    place = entry.index(UNIT)
+    return entry[:place], entry[place + 2 :]
 
 
 def dtype_of_tap(axes: Axes, tap: Tap) -> torch.dtype:

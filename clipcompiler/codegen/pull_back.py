@@ -10,7 +10,6 @@ from torch import fx
 from clipcompiler.algebra import Letter
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.laid import Laid, atom
-from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.derive.derived import Functions
 
 __all__ = ["write_pull_back"]
@@ -29,6 +28,7 @@ def write_pull_back(
     ``graphs`` are the variables of values and parameters that hold the functions' own graph.
     """
     cotangents = [shaped(each[value], value) for value in functions.values]
+    example = each[functions.values[0]].letters[0]
     own = [value.meta["val"].dtype for value in functions.values]
     cotangents = [text if d == dtype else f"{text}.to({d})" for text, d in zip(cotangents, own, strict=True)]
     pulled = [body.names.fresh(f"{labels[p]}_pulled") for p in functions.parameters]
@@ -47,13 +47,13 @@ def write_pull_back(
         direct = each.get(parameter)
         wide = name if parameter.meta["val"].dtype == dtype else f"{name}.to({dtype})"
         text = wide if direct is None else f"{wide} + {shaped(direct, parameter)}"
-        letters = (EXAMPLE, *(Letter(f"w{k}", size) for k, size in enumerate(shape)))
+        letters = (example, *(Letter(f"w{k}", size) for k, size in enumerate(shape)))
         each[parameter] = Laid(body.bind(f"{labels[parameter]}_each", text), letters)
 
 
 def shaped(each: Laid, node: fx.Node) -> str:
-    """Per-example gradients in the shape [N, *shape of the value]."""
+    """Per-example gradients in the shape [N, *shape of the value] (units in place of N, where they are clipped)."""
     shape = tuple(node.meta["val"].shape)
     if tuple(x.extent for x in each.letters[1:]) == shape:
         return each.text
-    return f"{atom(each.text)}.reshape({', '.join(['N', *map(str, shape)])})"
+    return f"{atom(each.text)}.reshape({', '.join(map(str, (each.letters[0].extent, *shape)))})"

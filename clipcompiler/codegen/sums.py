@@ -49,7 +49,7 @@ class Sums:
         if kept is not None:
             total = self.of_kept(kept, self.clips.of(choice))
         else:
-            parts = [self.term(term, self.clips.of(choice)) for term in choice.terms]
+            parts = [self.term(term, self.clips.by_example(choice)) for term in choice.terms]
             total = Laid(" + ".join(atom(p.text) if len(parts) > 1 else p.text for p in parts), parts[0].letters)
         text = self.shaped(total, choice)
         self.gradients[choice.source] = self.body.bind(f"{self.labels[choice.source]}_grad", text)

@@ -44,6 +44,7 @@ class Term:
         network: g[n, …] as a network.
         origin: the op in the user's program.
         equation: the equation of the op, with the letters of this use.
+        unit: g[unit, …], where norms are those of units of unequal size.
     """
 
     use: Use
@@ -52,11 +53,17 @@ class Term:
     network: Network
     origin: Origin
     equation: str = ""
+    unit: Network | None = None
+
+    @property
+    def each(self) -> Network:
+        """What is squared: the gradient of an example, or of a unit."""
+        return self.unit or self.network
 
     @property
     def square(self) -> Square:
         """‖g[n]‖² of this term alone, closed over n."""
-        return Square(self.network, EXAMPLE)
+        return Square(self.each, self.each.output[0])
 
     @property
     def letters(self) -> tuple[Letter, ...]:
@@ -88,12 +95,14 @@ class Derived:
         terms: for each parameter's placeholder, and each value of ``functions``, the terms of its gradient.
         functions: the parameters behind functions.
         unreached: the trainable parameters that the loss does not depend on; their gradient is zero.
+        by_unit: whether norms are those of units of unequal size, known when the program is called.
     """
 
     axes: Axes
     terms: Mapping[fx.Node, tuple[Term, ...]]
     functions: Functions
     unreached: tuple[Parameter, ...]
+    by_unit: bool = False
 
     @property
     def taps(self) -> tuple[Tap, ...]:

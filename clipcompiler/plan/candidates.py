@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import fx
 
-from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice, Order
 from clipcompiler.plan.cost import Cost, book_keeping, cost_of_tree, kept_sum
@@ -37,7 +36,7 @@ def instantiated(source: fx.Node, name: str, terms: tuple[Term, ...]) -> list[Ch
     trees = tuple(t.square.by_copies() for t in terms)
     norm = sum((cost_of_tree(t.square, tree) for t, tree in zip(terms, trees, strict=True)), Cost())
     again = sum((book_keeping(t.network) for t in terms), Cost())
-    kept = kept_sum(terms[0].network)
+    kept = kept_sum(terms[0].each)
     return [
         Choice(source, name, Order.KEEP, terms, trees, norm, kept),
         Choice(source, name, Order.DISCARD, terms, trees, norm, again),
@@ -58,7 +57,7 @@ def folded(host: Choice, bias: Choice) -> bool:
     if mine.network.factors[0] != its.network.factors[0] or mine.network.coefficient != 1:
         return False
     tree, square = host.trees[0], mine.square
-    summed_by_gram = set(mine.network.factors[0].letters) - square.positions - {EXAMPLE}
+    summed_by_gram = {x for x in mine.each.factors[0].letters if not x.examples} - square.positions
     if set(its.letters) != summed_by_gram:
         return False
     gram = next((s for s in (tree.left, tree.right) if s.leaves == frozenset([0, square.count])), None)

@@ -8,8 +8,8 @@ from typing import Any
 import sympy
 
 from clipcompiler.algebra import Letter, Network, Pair, Square
-from clipcompiler.derive.bind import EXAMPLE
-from clipcompiler.plan.machine import NOMINAL_BATCH, Machine
+from clipcompiler.derive.by_unit import MEMBERS, UNITS
+from clipcompiler.plan.machine import NOMINAL_BATCH, NOMINAL_UNIT, Machine
 from clipcompiler.trace.traced import N
 
 #: Bytes an element. Plans are made as for float32, so that the program is the same in every dtype.
@@ -30,8 +30,8 @@ class Cost:
         return Cost(self.flops + other.flops, self.bytes + other.bytes, self.calls + other.calls)
 
     def seconds(self, machine: Machine) -> float:
-        """The predicted time at the nominal batch size."""
-        at = {N: NOMINAL_BATCH}
+        """The predicted time at the nominal batch size, in units of the nominal size."""
+        at = {N: NOMINAL_BATCH, UNITS: NOMINAL_BATCH // NOMINAL_UNIT, MEMBERS: NOMINAL_UNIT}
         flops, moved = (float(sympy.sympify(x).subs(at)) for x in (self.flops, self.bytes))
         return machine.seconds(flops, moved, self.calls)
 
@@ -61,7 +61,7 @@ def book_keeping(network: Network) -> Cost:
 
 def kept_sum(network: Network) -> Cost:
     """Σ_n c_n g[n] from the gradients kept: they are read once."""
-    size = product(frozenset({EXAMPLE, *network.output}))
+    size = product(frozenset(network.output))
     return Cost(2 * size, size * ITEMSIZE, 1)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["NOMINAL_BATCH", "Machine"]
+__all__ = ["NOMINAL_BATCH", "NOMINAL_UNIT", "Machine"]
 
 #: The batch size at which orders are compared. Costs are linear in it, but for the price of a call.
 NOMINAL_BATCH = 128
+#: The examples of one unit, where units are known at call time alone.
+NOMINAL_UNIT = 8
 
 
 @dataclass(frozen=True, slots=True)

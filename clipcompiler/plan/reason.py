@@ -7,9 +7,12 @@ instantiating costs S·O·I products, the Gram S²·(O + I).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from clipcompiler.algebra import Letter, Network
+from clipcompiler.algebra import Affine, Letter, Network
+from clipcompiler.derive.by_unit import MEMBER
 from clipcompiler.plan.choice import Choice, Order
+from clipcompiler.plan.machine import NOMINAL_UNIT
 from clipcompiler.plan.table import amount_of
 
 __all__ = ["reason"]
@@ -17,7 +20,7 @@ __all__ = ["reason"]
 
 def reason(best: Choice) -> str:
     """One line: both sides of the comparison that decided, or what made one unnecessary."""
-    network = best.terms[0].network
+    network = at_nominal(best.terms[0].each)
     if len(best.terms) > 1:
         return f"{len(best.terms)} uses, added before the square"
     if best.order is Order.RANK_ONE:
@@ -29,6 +32,19 @@ def reason(best: Choice) -> str:
     if sizes(network)[1:] == (1, 1):
         return "g is a sum of elementwise products"
     return compared(best, network)
+
+
+def at_nominal(network: Network) -> Network:
+    """Members of a unit counted as the nominal number."""
+    nominal = replace(MEMBER, extent=NOMINAL_UNIT)
+
+    def counted(letters: tuple[Letter, ...]) -> tuple[Letter, ...]:
+        return tuple(nominal if x == MEMBER else x for x in letters)
+
+    factors = (
+        replace(f, index=tuple(e if isinstance(e, Affine) else counted(e) for e in f.index)) for f in network.factors
+    )
+    return replace(network, factors=tuple(factors))
 
 
 def compared(best: Choice, network: Network) -> str:

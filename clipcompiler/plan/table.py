@@ -8,7 +8,9 @@ from typing import Any
 import sympy
 
 from clipcompiler.algebra import Network
+from clipcompiler.derive.by_unit import MEMBERS, UNITS
 from clipcompiler.plan.choice import Choice
+from clipcompiler.plan.machine import NOMINAL_UNIT
 from clipcompiler.trace.traced import N
 
 __all__ = ["amount_of", "table"]
@@ -32,7 +34,7 @@ def row(choice: Choice) -> tuple[str, ...]:
     """The cells of one parameter."""
     moved = choice.norm.bytes + choice.sum.bytes
     rules = "+".join(dict.fromkeys(term.rule.name for term in choice.terms))
-    equation = " + ".join(show(term.network) for term in choice.terms)
+    equation = " + ".join(show(term.each) for term in choice.terms)
     paid = choice.norm.flops + choice.sum.flops
     return (choice.name, rules, equation, choice.order.value, amount(paid), amount(moved), choice.why)
 
@@ -53,8 +55,9 @@ def shares(totals: Totals) -> list[str]:
 
 
 def per_example(expression: Any) -> Any:
-    """The coefficient of N."""
-    return sympy.cancel(sympy.sympify(expression) / N).subs(N, 1)
+    """The coefficient of N; units of unequal size are counted as of the nominal one."""
+    counted = sympy.sympify(expression).subs({UNITS: N / NOMINAL_UNIT, MEMBERS: NOMINAL_UNIT})
+    return sympy.cancel(counted / N).subs(N, 1)
 
 
 def amount(expression: Any) -> str:

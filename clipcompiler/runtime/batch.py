@@ -15,7 +15,7 @@ from clipcompiler.errors import InvalidBatch
 from clipcompiler.origin import Origin
 from clipcompiler.trace.source import is_users
 
-__all__ = ["Batch", "batch_of", "caller", "cast"]
+__all__ = ["Batch", "batch_of", "caller", "cast", "ids_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,12 @@ class Batch:
     size: int
 
 
-def batch_of(args: Sequence[Any], kwargs: dict[str, Any]) -> Batch:
+def batch_of(args: Sequence[Any], kwargs: dict[str, Any], examples_per_unit: int = 1) -> Batch:
     """Reads the batch off the arguments.
 
     Raises:
-        InvalidBatch: where a tensor has no first dim, or the first dims differ, or there is no tensor.
+        InvalidBatch: where a tensor has no first dim, or the first dims differ, or are no multiple of
+            ``examples_per_unit``, or there is no tensor.
     """
     paths, structure = pytree.tree_flatten_with_path((tuple(args), kwargs))
     paths = [(path, leaf.clone() if is_inference(leaf) else leaf) for path, leaf in paths]
@@ -70,7 +71,32 @@ def batch_of(args: Sequence[Any], kwargs: dict[str, Any]) -> Batch:
             origin=caller(),
             remedy="give every tensor the examples along its first dim; make anything else a buffer of the model",
         )
-    return Batch(tuple(t for _, t in tensors), tuple(v for _, v in paths), structure, next(iter(sizes.values())))
+    size = next(iter(sizes.values()))
+    if size % examples_per_unit:
+        raise InvalidBatch(
+            f"the batch has {size} examples, which are no whole number of units of {examples_per_unit}",
+            origin=caller(),
+            remedy=f"give whole units: examples_per_unit={examples_per_unit} consecutive examples each",
+        )
+    return Batch(tuple(t for _, t in tensors), tuple(v for _, v in paths), structure, size)
+
+
+def ids_of(unit_ids: Any, batch: Batch) -> Tensor:
+    """The unit of every example.
+
+    Raises:
+        InvalidBatch: where they are no tensor of N integers.
+    """
+    whole = isinstance(unit_ids, Tensor) and not (unit_ids.is_floating_point() or unit_ids.is_complex())
+    if not whole or tuple(unit_ids.shape) != (batch.size,):
+        found = f"{unit_ids.dtype} {list(unit_ids.shape)}" if isinstance(unit_ids, Tensor) else type(unit_ids).__name__
+        raise InvalidBatch(
+            f"unit_ids is {found}, not integers [{batch.size}]",
+            origin=caller(),
+            remedy="give one integer for each example: torch.tensor([…])",
+        )
+    ids: Tensor = unit_ids.to(batch.tensors[0].device)
+    return ids
 
 
 def cast(value: Tensor, dtype: torch.dtype) -> Tensor:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from clipcompiler.clipping import Clipping
 from clipcompiler.codegen import Program
+from clipcompiler.errors import UnsupportedLoss
 from clipcompiler.plan import Plan
-from clipcompiler.runtime.batch import Batch, cast
+from clipcompiler.runtime.batch import Batch, caller, cast
 from clipcompiler.runtime.fingerprint import closed_over, identified
 from clipcompiler.runtime.load import load
 from clipcompiler.runtime.result import ClippedGradients
@@ -57,21 +58,41 @@ class Compilation:
         return cls(plan, program, function, parameters, buffers, (loss_fn, *closed_over(loss_fn), *identified(roots)))
 
     def run(
-        self, batch: Batch, max_grad_norm: float, clipping: Clipping, dtype: torch.dtype | None = None
+        self,
+        batch: Batch,
+        max_grad_norm: float,
+        clipping: Clipping,
+        dtype: torch.dtype | None = None,
+        *,
+        unit_ids: Tensor | None = None,
     ) -> tuple[ClippedGradients, dict[str, Tensor]]:
-        """The program on a batch: the result, and the clipped sums by name; in ``dtype``, where one is given."""
+        """The program on a batch: the result, and the clipped sums by name; in ``dtype``, where one is given.
+
+        Raises:
+            UnsupportedLoss: where the loss is a mean that does not count every target of this batch.
+        """
         parameters: Mapping[str, Tensor] = self.parameters
         buffers = self.buffers()
         if dtype is not None:
             parameters, buffers = ({n: cast(t, dtype) for n, t in m.items()} for m in (parameters, buffers))
         options: dict[str, Any] = {} if clipping.called is None else {"clipping": clipping.called}
-        losses, norms, clip_factors, gradients = self.function(
-            parameters, buffers, *batch.tensors, max_grad_norm=max_grad_norm, **options
-        )
+        if unit_ids is not None:
+            options["unit_ids"] = unit_ids
+        try:
+            losses, norms, clip_factors, gradients = self.function(
+                parameters, buffers, *batch.tensors, max_grad_norm=max_grad_norm, **options
+            )
+        except self.function.__globals__.get("UncountedTargets", ()) as error:
+            raise UnsupportedLoss(
+                f"the loss is no plain mean over examples: {error}",
+                origin=caller(),
+                remedy="return one loss for each sequence: the mean over its own valid tokens",
+            ) from error
         for name in self.program.unreached:
             gradients[name] = torch.zeros_like(parameters[name], dtype=norms.dtype)
         groups = tuple(group.name for group in self.plan.groups)
-        return ClippedGradients(losses, norms, clip_factors, groups), gradients
+        units = None if unit_ids is None else torch.unique(unit_ids)
+        return ClippedGradients(losses, norms, clip_factors, groups, units), gradients
 
 
 def modules_of(model: nn.Module, loss_fn: object) -> tuple[nn.Module, ...]:

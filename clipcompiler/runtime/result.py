@@ -13,10 +13,13 @@ __all__ = ["ClippedGradients"]
 class ClippedGradients:
     """Losses, norms and clip factors of one batch, detached. The clipped sum itself is in ``p.grad``.
 
+    Where units of several examples are clipped, norms and clip factors are those of the units.
+
     Attributes:
         losses: ℓ_n, [N].
         norms: ‖∇ℓ_n‖ over all trainable parameters, [N]; [N, groups] where parameters are clipped by group.
         clip_factors: c_n, [N] or [N, groups].
+        units: the ids of the units that norms and clip factors belong to, in order, where ``unit_ids`` were given.
         groups: the names of the groups; ("",) where all parameters are clipped together.
     """
 
@@ -24,3 +27,4 @@ class ClippedGradients:
     norms: Tensor
     clip_factors: Tensor
     groups: tuple[str, ...] = ("",)
+    units: Tensor | None = None

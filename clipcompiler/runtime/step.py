@@ -16,7 +16,7 @@ from clipcompiler.codegen import Program
 from clipcompiler.derive.derivation import Derivation
 from clipcompiler.errors import CompileError, InvalidBatch, UntraceableModel
 from clipcompiler.plan import Plan
-from clipcompiler.runtime.batch import Batch, batch_of, caller
+from clipcompiler.runtime.batch import Batch, batch_of, caller, ids_of
 from clipcompiler.runtime.compilation import Compilation, modules_of, named
 from clipcompiler.runtime.fingerprint import (
     fingerprint_of_batch,
@@ -31,10 +31,10 @@ __all__ = ["CompiledStep"]
 KEPT = 32
 
 Loss = Callable[..., Tensor]
-#: (model, loss function, arguments, keyword arguments) → the plan and the program.
-Compiler = Callable[[nn.Module, Loss | None, tuple[Any, ...], dict[str, Any]], tuple[Plan, Program]]
-#: (step, arguments, keyword arguments, tolerance) → the largest relative error.
-Verifier = Callable[["CompiledStep", tuple[Any, ...], dict[str, Any], float], float]
+#: (model, loss function, arguments, keyword arguments, units at call time?) → the plan and the program.
+Compiler = Callable[[nn.Module, Loss | None, tuple[Any, ...], dict[str, Any], bool], tuple[Plan, Program]]
+#: (step, arguments, keyword arguments, unit ids, tolerance) → the largest relative error.
+Verifier = Callable[["CompiledStep", tuple[Any, ...], dict[str, Any], Tensor | None, float], float]
 
 
 class CompiledStep(nn.Module):
@@ -55,12 +55,16 @@ class CompiledStep(nn.Module):
         compiler: Compiler,
         verifier: Verifier,
         clipping: Clipping | None = None,
+        examples_per_unit: int = 1,
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"the model is a {type(model).__name__}: give a torch.nn.Module")
         self.model = model
+        if isinstance(examples_per_unit, bool) or not isinstance(examples_per_unit, int) or examples_per_unit < 1:
+            raise ValueError(f"examples_per_unit is {examples_per_unit}: give a whole number of examples, 1 or more")
         self.loss_fn = loss_fn
+        self.examples_per_unit = examples_per_unit
         self._clipping = clipping or Flat()
         self.max_grad_norm = max_grad_norm
         self.compilations = 0
@@ -103,14 +107,20 @@ class CompiledStep(nn.Module):
         trainable = [name for name, p in parameters.items() if p.requires_grad]
         return self.clipping.sensitivity(self._max_grad_norm, self.clipping.groups(trainable))
 
-    def forward(self, *args: Any, **kwargs: Any) -> ClippedGradients:
+    def forward(self, *args: Any, unit_ids: Tensor | None = None, **kwargs: Any) -> ClippedGradients:
         """Adds Σ_n c_n ∇ℓ_n to the ``.grad`` of every trainable parameter.
+
+        Args:
+            args: the inputs, then the target.
+            unit_ids: integers [N]: the examples of one id form a unit, whose gradients are added before they are
+                clipped. Norms and clip factors are those of the units, in the order of their ids.
+            kwargs: keyword arguments of the model.
 
         Raises:
             CompileError: where no exact clipped gradient can be promised.
             FloatingPointError: where an example's loss or gradient is not finite; ``.grad`` is left as it was.
         """
-        compilation, result, gradients = self._run(args, kwargs)
+        compilation, result, gradients = self._run(args, kwargs, unit_ids)
         for name, gradient in gradients.items():
             parameter = compilation.parameters[name]
             if parameter.grad is None:
@@ -124,33 +134,57 @@ class CompiledStep(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledStep:
         """A step of a copy of the model, not traced yet."""
         model, loss_fn = copy.deepcopy(self.model, memo), copy.deepcopy(self.loss_fn, memo)
-        return CompiledStep(model, loss_fn, self.max_grad_norm, self.compiler, self.verifier, self.clipping)
+        return CompiledStep(
+            model, loss_fn, self.max_grad_norm, self.compiler, self.verifier, self.clipping, self.examples_per_unit
+        )
 
-    def prepare(self, *args: Any, **kwargs: Any) -> CompiledStep:
+    def prepare(self, *args: Any, unit_ids: Tensor | None = None, **kwargs: Any) -> CompiledStep:
         """Compiles for a batch of this kind without running it; returns the step."""
-        self._compilation(batch_of(args, kwargs), args, kwargs)
+        batch = batch_of(args, kwargs, self.examples_per_unit)
+        self._compilation(batch, args, kwargs, self._checked(unit_ids, batch))
         return self
 
-    def gradients(self, *args: Any, **kwargs: Any) -> tuple[ClippedGradients, dict[str, Tensor]]:
+    def gradients(
+        self, *args: Any, unit_ids: Tensor | None = None, **kwargs: Any
+    ) -> tuple[ClippedGradients, dict[str, Tensor]]:
         """The same without touching ``.grad``: the result, and the clipped sums by parameter name.
 
         The sums are in the dtype of the norms: float32 where the model's own is narrower.
         """
-        _, result, gradients = self._run(args, kwargs)
+        _, result, gradients = self._run(args, kwargs, unit_ids)
         return result, gradients
 
     def _run(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], unit_ids: Tensor | None
     ) -> tuple[Compilation, ClippedGradients, dict[str, Tensor]]:
         """The program of this kind of batch, and what it gives."""
         with torch.inference_mode(False):
-            batch = batch_of(args, kwargs)
-            compilation = self._compilation(batch, args, kwargs)
-            result, gradients = compilation.run(batch, self._max_grad_norm, self.clipping)
+            batch = batch_of(args, kwargs, self.examples_per_unit)
+            ids = self._checked(unit_ids, batch)
+            compilation = self._compilation(batch, args, kwargs, ids)
+            result, gradients = compilation.run(batch, self._max_grad_norm, self.clipping, unit_ids=ids)
         refuse_nonfinite(result)
         return compilation, result, gradients
 
-    def _compilation(self, batch: Batch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compilation:
+    def _checked(self, unit_ids: Tensor | None, batch: Batch) -> Tensor | None:
+        """The ids of the units, one for each example.
+
+        Raises:
+            InvalidBatch: where they are not, or where ``examples_per_unit`` was given too.
+        """
+        if unit_ids is None:
+            return None
+        if self.examples_per_unit != 1:
+            raise InvalidBatch(
+                f"unit_ids were given to a step with examples_per_unit={self.examples_per_unit}",
+                origin=caller(),
+                remedy="give one of them: examples_per_unit for equal units whose examples are mixed, unit_ids else",
+            )
+        return ids_of(unit_ids, batch)
+
+    def _compilation(
+        self, batch: Batch, args: tuple[Any, ...], kwargs: dict[str, Any], unit_ids: Tensor | None
+    ) -> Compilation:
         """The program for this state of the model and this kind of batch, compiled where there is none yet."""
         if self.loss_fn is not None and len(args) < 2:
             raise InvalidBatch(
@@ -162,10 +196,11 @@ class CompiledStep(nn.Module):
             fingerprint_of_function(self.loss_fn),
             fingerprint_of_modules(modules_of(self.model, self.loss_fn)),
             kind,
+            unit_ids is not None,
         )
         found = self._programs.pop(key, None)
         if found is None:
-            plan, program = self.compiler(self.model, self.loss_fn, args, kwargs)
+            plan, program = self.compiler(self.model, self.loss_fn, args, kwargs, unit_ids is not None)
             self.compilations += 1
             found = Compilation.of(plan, program, self.model, self.loss_fn)
         self._programs[key] = self._latest = found
@@ -214,7 +249,7 @@ class CompiledStep(nn.Module):
         choice = self.plan[name]
         return Derivation(name, choice.terms, choice.trees, choice.order.value, choice.why)
 
-    def verify(self, *args: Any, tolerance: float = 1e-9, **kwargs: Any) -> float:
+    def verify(self, *args: Any, unit_ids: Tensor | None = None, tolerance: float = 1e-9, **kwargs: Any) -> float:
         """Runs the generated program in float64 and compares it with one backward pass an example in float64.
 
         Returns the largest relative error of norms and clipped sums. It is the program that is checked, not the
@@ -223,7 +258,7 @@ class CompiledStep(nn.Module):
         Raises:
             VerificationError: where the error exceeds ``tolerance``, or where the model draws at random.
         """
-        return self.verifier(self, args, kwargs, tolerance)
+        return self.verifier(self, args, kwargs, unit_ids, tolerance)
 
 
 def refuse_autocast(batch: Batch) -> None:
@@ -238,11 +273,12 @@ def refuse_autocast(batch: Batch) -> None:
 
 def refuse_nonfinite(result: ClippedGradients) -> None:
     """Raises where a loss or a norm is infinite or NaN: its contribution could not be bounded."""
-    finite = torch.isfinite(result.norms).reshape(len(result.losses), -1).all(1) & torch.isfinite(result.losses)
-    if not bool(finite.all()):
-        bad = torch.nonzero(~finite).flatten().tolist()
-        shown = ", ".join(map(str, bad[:20])) + (", …" if len(bad) > 20 else "")
-        raise FloatingPointError(
-            f"{len(bad)} of {len(finite)} examples have a loss or gradient that is not finite: {shown}; "
-            ".grad is left as it was. Leave these examples out, or lower the learning rate"
-        )
+    for values, what in ((result.losses, "loss"), (result.norms, "gradient")):
+        finite = torch.isfinite(values if values.dim() == 1 else values.sum(1))
+        if not bool(finite.all()):
+            bad = torch.nonzero(~finite).flatten().tolist()
+            shown = ", ".join(map(str, bad[:20])) + (", …" if len(bad) > 20 else "")
+            raise FloatingPointError(
+                f"{len(bad)} of {len(finite)} examples have a {what} that is not finite: {shown}; "
+                ".grad is left as it was. Leave these examples out, or lower the learning rate"
+            )

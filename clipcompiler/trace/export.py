@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch._decomp import decomposition_table
 from torch._dynamo.exc import UserError
 from torch.export import Dim, ExportedProgram, export
-from torch.export.graph_signature import OutputKind, TensorArgument
+from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import CompileError, UnsupportedLoss, UntraceableModel
@@ -36,8 +37,11 @@ def trace(
     loss_fn: Callable[..., Tensor] | None,
     args: Sequence[Any],
     kwargs: dict[str, Any] | None = None,
+    examples_per_unit: int = 1,
 ) -> TracedLoss:
     """Exports the loss of a batch with a dynamic batch size, as functional ATen ops.
+
+    The batch size is N units of ``examples_per_unit`` examples.
 
     ``args`` are the inputs, then the target; every tensor in ``args`` and ``kwargs`` has the examples along
     its first dim. Their values are not looked at, and their batch size (0 and 1 included) leaves no trace.
@@ -46,27 +50,32 @@ def trace(
         UntraceableModel: where ``torch.export`` cannot express the model for every batch size.
     """
     module = ModelWithLoss(model, loss_fn)
-    batch = example_batch((tuple(args), dict(kwargs or {})))
+    batch = example_batch((tuple(args), dict(kwargs or {})), examples_per_unit)
     try:
-        program = exported(module, batch)
+        program, literals = exported(module, batch, examples_per_unit)
     except CompileError:
         raise
     except Exception as error:
         raise untraceable(error) from error
-    return told_apart(program, module, names_of_inputs(model, loss_fn, args, dict(kwargs or {})))
+    traced = told_apart(program, module, names_of_inputs(model, loss_fn, args, dict(kwargs or {})))
+    return replace(traced, examples_per_unit=examples_per_unit, literals=literals)
 
 
-def example_batch(batch: Any) -> Any:
-    """The same batch with another number of examples: a prime that no dim of it has, so that no dim is taken for it."""
+def example_batch(batch: Any, examples_per_unit: int = 1) -> Any:
+    """The same batch with another number of units: a prime that no dim of it has, so that no dim is taken for it."""
     leaves = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
     sizes = {size for leaf in leaves for size in leaf.shape[1:]}
     number = next(p for p in count(5) if p not in sizes and all(p % k for k in range(2, p)))
-    return pytree.tree_map_only(Tensor, lambda t: t.new_empty((number, *t.shape[1:])), batch)
+    size = number * examples_per_unit
+    return pytree.tree_map_only(Tensor, lambda t: t.new_empty((size, *t.shape[1:])), batch)
 
 
-def exported(module: ModelWithLoss, batch: Any) -> ExportedProgram:
-    """``torch.export`` with one symbol for the batch size, then made functional, composite ops kept whole."""
-    examples = Dim("N")
+def exported(module: ModelWithLoss, batch: Any, examples_per_unit: int = 1) -> tuple[ExportedProgram, frozenset[str]]:
+    """``torch.export`` with one symbol for the batch size, then made functional, composite ops kept whole.
+
+    Also the names of the constants that the forward makes from literals.
+    """
+    examples = Dim("N") if examples_per_unit == 1 else examples_per_unit * Dim("units")
     dims = pytree.tree_map(lambda leaf: {0: examples} if isinstance(leaf, Tensor) else None, batch)
     with tracing(module):
         try:
@@ -79,9 +88,23 @@ def exported(module: ModelWithLoss, batch: Any) -> ExportedProgram:
             )
             refuse_conditions(program)
         keep_regions_without_grad(program)
+        literals = literals_of(program)
         with without_mistaken_references():
             functional: ExportedProgram = program.run_decompositions({})
-    return functional
+    return functional, literals
+
+
+def literals_of(program: ExportedProgram) -> frozenset[str]:
+    """The constants that the forward makes anew at each call, as ``torch.tensor([…])``: no one else holds them."""
+    nodes = {node.name: node for node in program.graph.nodes}
+    made = (aten.lift_fresh_copy.default, aten.lift_fresh.default)
+    return frozenset(
+        own_name(spec.target)
+        for spec in program.graph_signature.input_specs
+        if spec.kind is InputKind.CONSTANT_TENSOR
+        and spec.target is not None
+        and all(user.target in made for user in nodes[spec.arg.name].users)
+    )
 
 
 def refuse_conditions(program: ExportedProgram) -> None:
@@ -188,12 +211,13 @@ def batch_symbol(graph: fx.Graph, inputs: tuple[str, ...]) -> Any:
     """The symbol that stands for the batch size in the exported shapes."""
     node = next(n for n in graph.nodes if n.name == inputs[0])
     size = node.meta["val"].shape[0]
-    if not isinstance(size, torch.SymInt) or not size.node.expr.is_Symbol:
+    symbols = size.node.expr.free_symbols if isinstance(size, torch.SymInt) else ()
+    if len(symbols) != 1:
         raise UntraceableModel(
             f"the model fixes the batch size to {size}",
             remedy="take the batch size from the input: x.shape[0], or -1 in a view",
         )
-    return size.node.expr
+    return next(iter(symbols))
 
 
 def untraceable(error: Exception) -> UntraceableModel:

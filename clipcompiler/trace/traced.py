@@ -48,7 +48,11 @@ class TracedLoss:
         inputs: the placeholders of the batch, in the order of the call.
         updates: the values that the model would write to its buffers, by buffer name.
         batch: the symbol that ``torch.export`` gave to the batch size.
-        constants: tensors that the forward makes from literals, by the name in ``buffers``.
+        constants: tensors that are neither parameters nor buffers, by the name in ``buffers``: those the forward
+            makes from literals, and those it finds in a closure, a list, a global.
+        literals: the names of the former.
+        uncounted: targets and the value that a mean over them leaves out: it is a plain mean where none has it.
+        examples_per_unit: m: a step of N goes from one unit of m consecutive examples of the batch to the next.
     """
 
     graph: fx.Graph
@@ -59,6 +63,9 @@ class TracedLoss:
     updates: Mapping[str, fx.Node] = field(default_factory=dict)
     batch: sympy.Symbol = N
     constants: Mapping[str, Tensor] = field(default_factory=dict)
+    literals: frozenset[str] = frozenset()
+    uncounted: tuple[tuple[fx.Node, int], ...] = ()
+    examples_per_unit: int = 1
 
     @property
     def loss(self) -> fx.Node:

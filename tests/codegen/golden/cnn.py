@@ -49,7 +49,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
         losses [N], norms [N], clip_factors [N], and the clipped sums by name, in the dtype of the norms.
     """
     N = x.shape[0]
-    if N == 0:  # no example: nothing to sum
+    if N == 0:  # nothing to sum
         none = parameters["conv1.weight"].new_zeros(0, dtype=torch.float32)
         sums = {name: torch.zeros_like(parameters[name], dtype=none.dtype) for name in GRADIENTS}
         return none, none, none, sums
@@ -190,7 +190,7 @@ class ClippedStep(torch.nn.Module):
         self.max_grad_norm = max_grad_norm
 
     def forward(self, x, target):
-        """Losses, norms and clip factors, [N] each."""
+        """Losses, norms and clip factors."""
         parameters, buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())
         losses, norms, clip_factors, gradients = clipped_gradients(
             parameters, buffers, x, target, max_grad_norm=self.max_grad_norm
