@@ -158,8 +158,9 @@ class Opener:
             return None
         place = [a.name for a in node.target._schema.arguments].index("ignore_index")  # type: ignore[union-attr]
         ignored = node.args[place] if len(node.args) > place else IGNORED
-        assert isinstance(ignored, int)
-        return target, ignored
+        if ignored != IGNORED:
+            raise self.refusal(node, f"its mean counts the targets of the whole batch that are not {ignored}")
+        return target, IGNORED
 
     def count(self, node: fx.Node) -> Any:
         """The number of elements of a value."""

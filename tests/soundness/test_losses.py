@@ -104,6 +104,7 @@ def assert_exact_at_all_sizes(loss_fn, targets):
     for size in (1, 2, 7):
         assert_exact(step, (torch.randn(size, 5, dtype=torch.float64), targets(size)))
     assert step.compilations == 1
+    return step
 
 
 def refusal(loss_fn, targets):
@@ -151,10 +152,11 @@ WEIGHED = {
     "class weights of nll_loss": (lambda o, t: F.nll_loss(log_p(o), t, WEIGHT), classes, "sum of the batch's weights"),
     "class weights, smoothed": (
         lambda o, t: F.cross_entropy(o, t, WEIGHT, label_smoothing=0.1), classes, "sum of the batch's weights"),
-    "tokens": (
-        lambda o, t: F.cross_entropy(o[:, :, None].expand(-1, -1, 3), t), sequences, "valid tokens of the whole batch"),
-    "tokens, flat": (
-        lambda o, t: F.cross_entropy(o.repeat(1, 3).view(-1, CLASSES), t.view(-1)), sequences, "valid tokens"),
+    "tokens that count": (
+        lambda o, t: F.cross_entropy(o[:, :, None].expand(-1, -1, 3), t, ignore_index=1), sequences, "that are not 1"),
+    "tokens that count, flat": (
+        lambda o, t: F.nll_loss(log_p(o).repeat(1, 3).view(-1, CLASSES), t.view(-1), ignore_index=0), sequences,
+        "that are not 0"),
     "a mask": (lambda o, t: ((o - t) ** 2 * (t > 0)).sum() / (t > 0).sum(), numbers, "no plain sum or mean"),
 }  # fmt: skip
 
@@ -178,6 +180,26 @@ def test_the_same_losses_unreduced_are_exact(name):
             lambda o, t: F.cross_entropy(o[:, :, None].expand(-1, -1, 3), t, reduction="none").mean(1), sequences),
     }[name]  # fmt: skip
     assert_exact_at_all_sizes(*wanted)
+
+
+TOKENS = {
+    "in a dim of their own": lambda o, t: F.cross_entropy(o[:, :, None].expand(-1, -1, 3), t),
+    "flat": lambda o, t: F.cross_entropy(o.repeat(1, 3).view(-1, CLASSES), t.view(-1)),
+    "time-major": lambda o, t: F.nll_loss(log_p(o)[None].expand(3, -1, -1).reshape(-1, CLASSES), t.T.flatten()),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_a_mean_over_tokens_is_exact_where_all_count(name):
+    """(1/NT) Σ ℓ[n,t] is the mean of N means; with a target that is left out it is not, and the step refuses."""
+    step = assert_exact_at_all_sizes(TOKENS[name], sequences)
+    targets = sequences(4)
+    targets[1, 2] = -100
+    before = {n: p.grad for n, p in step.model.named_parameters()}
+    with pytest.raises(cc.UnsupportedLoss, match="no plain mean over examples: a target is -100") as caught:
+        step(torch.randn(4, 5, dtype=torch.float64), targets)
+    assert "its own valid tokens" in caught.value.remedy
+    assert {n: p.grad for n, p in step.model.named_parameters()} == before
 
 
 COMPOSED = {
