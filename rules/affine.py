@@ -46,6 +46,25 @@ def addmm(self: Operand, mat1: Operand, mat2: Operand, *, beta: float = 1, alpha
     return equation(out[letters], beta * addend + alpha * product)
 
 
+@op_rule(aten.addmv.default)
+def addmv(self: Operand, mat: Operand, vec: Operand, *, beta: float = 1, alpha: float = 1) -> Equation:
+    """y[i] = β d[i] + α Σ_k a[i,k] v[k], d broadcast"""
+    return equation(out[i,], beta * self[(i,)[1 - self.ndim :]] + alpha * mat[i, k] * vec[k])
+
+
+@op_rule(aten.addr.default)
+def addr(self: Operand, vec1: Operand, vec2: Operand, *, beta: float = 1, alpha: float = 1) -> Equation:
+    """y[i,j] = β d[i,j] + α u[i] v[j], d broadcast"""
+    return equation(out[i, j], beta * self[(i, j)[2 - self.ndim :]] + alpha * vec1[i] * vec2[j])
+
+
+@op_rule(aten.addbmm.default)
+def addbmm(self: Operand, batch1: Operand, batch2: Operand, *, beta: float = 1, alpha: float = 1) -> Equation:
+    """y[i,j] = β d[i,j] + α Σ_nk a[n,i,k] c[n,k,j], d broadcast"""
+    product = batch1[n, i, k] * batch2[n, k, j]
+    return equation(out[i, j], beta * self[(i, j)[2 - self.ndim :]] + alpha * product)
+
+
 @op_rule(aten.bilinear.default)
 def bilinear(input1: Operand, input2: Operand, weight: Operand, bias: Any = 0) -> Equation:
     """y[n,s,o] = Σ_jk x[n,s,j] W[o,j,k] z[n,s,k] + b[o]"""

@@ -12,7 +12,7 @@ n, c, s = indices("n c *s")
 
 @op_rule(
     torch.Tag.pointwise, aten.where.ScalarOther, aten.where.ScalarSelf, aten.where.Scalar, aten.log_sigmoid.default,
-    aten.hardswish.default,
+    aten.hardswish.default, aten.masked_fill.Tensor, aten.floor_divide.default,
 )  # fmt: skip
 def elementwise(*operands: Any, **options: Any) -> Form:
     """y = f(x₁, x₂, …) element by element, broadcast"""

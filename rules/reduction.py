@@ -15,15 +15,24 @@ def total(self: Operand, *options: Any, **more: Any) -> Form:
     return reduces(self, None)
 
 
-@op_rule(aten.sum.dim_IntList, aten.mean.dim, aten.amax.default, aten.amin.default, aten.logsumexp.default)
+@op_rule(
+    aten.sum.dim_IntList, aten.mean.dim, aten.amax.default, aten.amin.default, aten.logsumexp.default,
+    aten.nansum.default, aten.count_nonzero.dim_IntList,
+)  # fmt: skip
 def sum(self: Operand, dim: Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None) -> Form:
     """y[n] = Σ_s x[n,s], or the mean or extreme, over the dims named (none named: all)"""
     return reduces(self, dim, keepdim)
 
 
-@op_rule(aten.std.correction, aten.var.correction)
+@op_rule(aten.any.dims, aten.all.dims)
+def truth(self: Operand, dim: Sequence[int] | None = None, keepdim: bool = False) -> Form:
+    """y[n] = whether any, or all, of x[n,:] are true (an empty list of dims: element by element)"""
+    return mixes(self, []) if dim is not None and not dim else reduces(self, dim, keepdim)
+
+
+@op_rule(aten.std.correction, aten.var.correction, aten.std_mean.correction, aten.var_mean.correction)
 def variance(self: Operand, dim: Any = None, *, correction: Any = None, keepdim: bool = False) -> Form:
-    """y[n] = Σ_s (x[n,s] − x̄[n])² / (S − correction), or its root"""
+    """y[n] = Σ_s (x[n,s] − x̄[n])² / (S − correction), or its root; and the mean"""
     return reduces(self, dim, keepdim)
 
 
@@ -35,11 +44,29 @@ def variance_unbiased(self: Operand, dim: Any = None, unbiased: bool = True, kee
 
 @op_rule(
     aten.max.dim, aten.min.dim, aten.median.dim, aten.argmax.default, aten.argmin.default, aten.prod.dim_int,
-    aten.any.dim, aten.all.dim,
+    aten.any.dim, aten.all.dim, aten.nanmedian.dim, aten.count_nonzero.default,
 )  # fmt: skip
 def extreme(self: Operand, dim: int | None = None, keepdim: bool = False, **more: Any) -> Form:
     """y[n] = max_s x[n,s] and where it is, or a product, or a truth, along one dim"""
     return reduces(self, None if dim is None else [dim], keepdim)
+
+
+@op_rule(aten.aminmax.default)
+def extremes(self: Operand, *, dim: int | None = None, keepdim: bool = False) -> Form:
+    """y[n] = min_s x[n,s], and max_s x[n,s]"""
+    return reduces(self, None if dim is None else [dim], keepdim)
+
+
+@op_rule(aten.mode.default)
+def mode(self: Operand, dim: int = -1, keepdim: bool = False) -> Form:
+    """y[n] = the most frequent of x[n,:], and where it is"""
+    return reduces(self, [dim], keepdim)
+
+
+@op_rule(aten.kthvalue.default)
+def kthvalue(self: Operand, k: int, dim: int = -1, keepdim: bool = False) -> Form:
+    """y[n] = the k-th smallest of x[n,:], and where it is"""
+    return reduces(self, [dim], keepdim)
 
 
 @op_rule(aten.linalg_vector_norm.default, aten.linalg_norm.default, aten.norm.ScalarOpt_dim)
@@ -48,7 +75,7 @@ def norm(self: Operand, ord: Any = 2, dim: Any = None, keepdim: bool = False, *,
     return reduces(self, dim, keepdim)
 
 
-@op_rule(aten.cumsum.default, aten.cumprod.default, aten.logcumsumexp.default, aten.cummax.default)
+@op_rule(aten.cumsum.default, aten.cumprod.default, aten.logcumsumexp.default, aten.cummax.default, aten.cummin.default)
 def cumulate(self: Operand, dim: int, *, dtype: Any = None) -> Form:
     """y[n,s] = Σ_{t ≤ s} x[n,t], or the product or extreme so far"""
     return mixes(self, [dim])
@@ -57,6 +84,12 @@ def cumulate(self: Operand, dim: int, *, dtype: Any = None) -> Form:
 @op_rule(aten.sort.default, aten.argsort.default)
 def sort(self: Operand, dim: int = -1, descending: bool = False) -> Form:
     """y[n,:] = x[n,:] in order, and the order"""
+    return mixes(self, [dim])
+
+
+@op_rule(aten.sort.stable)
+def sort_stably(self: Operand, *, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Form:
+    """y[n,:] = x[n,:] in order, equal elements in their own, and the order"""
     return mixes(self, [dim])
 
 

@@ -187,3 +187,24 @@ def channel_shuffle(self: Operand, groups: int) -> Form:
 def broadcast_tensors(tensors: list[Operand]) -> Form:
     """y_m[s] = x_m[s], each repeated to the dims of all"""
     return pointwise(None, *tensors)
+
+
+@op_rule(aten.diagonal.default)
+def diagonal(self: Operand, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Form:
+    """y[s,i] = x[…, i, …, i + offset, …]"""
+    return aligned(*([(self, d)] for d in kept(self, [dim1, dim2])), [])
+
+
+@op_rule(aten.diag_embed.default)
+def diag_embed(self: Operand, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Form:
+    """y[…, i, …, i + offset, …] = x[s,i], 0 elsewhere"""
+    rank = self.ndim + 1
+    rest = iter(range(self.ndim - 1))
+    square = {dim1 % rank, dim2 % rank}
+    return aligned(*([] if d in square else [(self, next(rest))] for d in range(rank)))
+
+
+@op_rule(aten.rot90.default)
+def rot90(self: Operand, k: int = 1, dims: Sequence[int] = (0, 1)) -> Form:
+    """y = x turned by quarters in the plane of two dims"""
+    return mixes(self, dims)

@@ -6,7 +6,13 @@ from clipcompiler.dsl import aten
 
 TOTALS = (aten.sum, aten.mean, aten.prod, aten.max, aten.min, aten.any, aten.all, aten.std, aten.var, aten.median)
 ALONG = (aten.max.dim, aten.min.dim, aten.median.dim, aten.prod.dim_int, aten.any.dim, aten.all.dim)
-CUMULATED = (aten.cumsum.default, aten.cumprod.default, aten.logcumsumexp.default, aten.cummax.default)
+CUMULATED = (
+    aten.cumsum.default,
+    aten.cumprod.default,
+    aten.logcumsumexp.default,
+    aten.cummax.default,
+    aten.cummin.default,
+)
 
 SAMPLES = [
     *(of(packet.default, real(n, 3), mixed=True) for packet in TOTALS),
@@ -29,6 +35,26 @@ SAMPLES = [
     of(aten.std.correction, real(4, 3, 5), [-1], correction=0, keepdim=True),
     of(aten.var.correction, real(4, 3, 5), [1, 2], correction=1),
     of(aten.var.correction, real(n, 3), None, correction=1, mixed=True),
+    of(aten.std_mean.correction, real(4, 3, 5), [1], correction=1),
+    of(aten.var_mean.correction, real(4, 3, 5), [-1], correction=0, keepdim=True),
+    of(aten.nansum.default, real(4, 3, 5), [1]),
+    of(aten.nansum.default, real(n, 3), mixed=True),
+    of(aten.count_nonzero.dim_IntList, truth(4, 3, 5), [1, 2]),
+    of(aten.count_nonzero.default, truth(4, 3, 5), 1),
+    of(aten.any.dims, truth(4, 3, 5), [1]),
+    of(aten.any.dims, truth(4, 3, 5), []),
+    of(aten.any.dims, truth(n, 3), mixed=True),
+    of(aten.all.dims, truth(4, 3, 5), [-1, 1], True),
+    of(aten.nanmedian.dim, real(4, 3, 5), 1),
+    of(aten.aminmax.default, real(4, 3, 5), dim=1),
+    of(aten.aminmax.default, real(4, 3, 5), dim=-1, keepdim=True),
+    of(aten.aminmax.default, real(n, 3), mixed=True),
+    of(aten.mode.default, real(4, 3, 5)),
+    of(aten.mode.default, real(4, 3, 5), 1, True),
+    of(aten.kthvalue.default, real(4, 3, 5), 2),
+    of(aten.kthvalue.default, real(4, 3, 5), 2, 1, True),
+    of(aten.sort.stable, real(4, 3, 5), stable=True),
+    of(aten.sort.stable, real(4, 3, 5), stable=True, dim=1, descending=True),
     of(aten.std.dim, real(4, 3, 5), [1]),
     of(aten.var.dim, real(4, 3, 5), [1, -1], False, True),
     *(of(op, real(4, 3, 5), 1) for op in ALONG),

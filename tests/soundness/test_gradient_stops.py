@@ -4,7 +4,7 @@ import pytest
 import torch
 from patterns import Pattern, check, losses, parameter
 from torch import nn
-from torch.distributions import Categorical
+from torch.distributions import Categorical, Dirichlet
 from torch.utils.checkpoint import checkpoint
 
 import clipcompiler as cc
@@ -108,7 +108,30 @@ def shrunk(model, x):
     return model.g(model.f(x))
 
 
-@pytest.mark.parametrize("forward", [written_without_grad, shrunk, lambda m, x: m.g(m.f(x).detach_() * m.f(x))])
+def written_as_output(model, x):
+    """The same, by ``out=``."""
+    h = model.f(x)
+    with torch.no_grad():
+        torch.add(torch.ones_like(h), 1, out=h)
+    return model.g(h)
+
+
+def written_through_an_alias(model, x):
+    """The same, through a view without a gradient, as ``Gamma.rsample`` does."""
+    h = model.f(x)
+    h.detach().clamp_(min=0)
+    return model.g(h)
+
+
+def cut(model, x):
+    """A gradient cut in place."""
+    return model.g(model.f(x).detach_() * model.f(x))
+
+
+WRITES = [written_without_grad, written_as_output, written_through_an_alias, shrunk, cut]
+
+
+@pytest.mark.parametrize("forward", WRITES, ids=lambda f: f.__name__)
 def test_what_is_written_in_place_behind_autograd_is_refused(forward):
     """A graph of functional ops holds another gradient."""
     with pytest.raises(cc.CompileError) as caught:
@@ -118,10 +141,12 @@ def test_what_is_written_in_place_behind_autograd_is_refused(forward):
 
 REFUSED = {
     "autograd.Function": (lambda m, x: m.g(Rounded.apply(m.f(x))), "Rounded is an autograd.Function"),
+    "a Function of torch": (
+        lambda m, x: m.g(m.f(x) * Dirichlet(m.f.bias.exp(), validate_args=False).rsample()), "autograd.Function"),
     "a hook on a tensor": (hooked, "registers a hook on a tensor"),
     "inference mode": (inferred, "inference_mode"),
     "a re-entrant checkpoint": (lambda m, x: m.g(checkpoint(m.f, x, use_reentrant=True)), "use_reentrant=False"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSED)
