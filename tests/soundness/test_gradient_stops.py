@@ -93,52 +93,6 @@ def inferred(model, x):
     return model.g(h.clone())
 
 
-def written_without_grad(model, x):
-    """A value that has a gradient, changed behind autograd's back: its gradient passes unchanged."""
-    h = model.f(x)
-    with torch.no_grad():
-        h.mul_(2)
-    return model.g(h)
-
-
-def shrunk(model, x):
-    """A weight kept small by the forward itself."""
-    with torch.no_grad():
-        model.f.weight.mul_(0.99)
-    return model.g(model.f(x))
-
-
-def written_as_output(model, x):
-    """The same, by ``out=``."""
-    h = model.f(x)
-    with torch.no_grad():
-        torch.add(torch.ones_like(h), 1, out=h)
-    return model.g(h)
-
-
-def written_through_an_alias(model, x):
-    """The same, through a view without a gradient, as ``Gamma.rsample`` does."""
-    h = model.f(x)
-    h.detach().clamp_(min=0)
-    return model.g(h)
-
-
-def cut(model, x):
-    """A gradient cut in place."""
-    return model.g(model.f(x).detach_() * model.f(x))
-
-
-WRITES = [written_without_grad, written_as_output, written_through_an_alias, shrunk, cut]
-
-
-@pytest.mark.parametrize("forward", WRITES, ids=lambda f: f.__name__)
-def test_what_is_written_in_place_behind_autograd_is_refused(forward):
-    """A graph of functional ops holds another gradient."""
-    with pytest.raises(cc.CompileError) as caught:
-        cc.compile(Pattern(forward, **layers()).double(), losses).gradients(*BATCH)
-    assert caught.value.remedy
-
-
 REFUSED = {
     "autograd.Function": (lambda m, x: m.g(Rounded.apply(m.f(x))), "Rounded is an autograd.Function"),
     "a Function of torch": (
