@@ -59,27 +59,6 @@ def im2col(self: Operand, *options: Any) -> Form:
     return aligned([], []) if self.ndim == 3 else aligned([(self, 0)], [], [])
 
 
-@op_rule(
-    aten.scatter.src, aten.scatter.value, aten.scatter.reduce, aten.scatter.value_reduce, aten.scatter_add.default,
-    aten.scatter_reduce.two,
-)  # fmt: skip
-def scatter(self: Operand, dim: int, index: Operand, source: Any, *options: Any, **more: Any) -> Form:
-    """y[n, index[n,s]] = z[n,s], or is added z[n,s], along one dim; x elsewhere"""
-    operands = [self, index, *([source] if isinstance(source, Operand) else [])]
-    if not self.ndim or not index.ndim:
-        return aligned(*([] for _ in range(self.ndim)))
-    whole = [d != dim % self.ndim and all(o.shape[d] == self.shape[d] for o in operands) for d in range(self.ndim)]
-    return aligned(*([(o, d) for o in operands] if whole[d] else [] for d in range(self.ndim)))
-
-
-@op_rule(aten.index_add.default, aten.index_copy.default, aten.index_fill.int_Scalar, aten.index_fill.int_Tensor)
-def index_add(self: Operand, dim: int, index: Operand, source: Any, *, alpha: float = 1) -> Form:
-    """y[n, index[s]] = z[n,s], or is added z[n,s], along one dim; x elsewhere"""
-    operands = [self, *([source] if isinstance(source, Operand) and source.ndim else [])]
-    gone = dim % max(self.ndim, 1)
-    return aligned(*([] if d == gone else [(o, d) for o in operands] for d in range(self.ndim)))
-
-
 @op_rule(aten.isin.Tensor_Tensor)
 def isin(elements: Operand, test_elements: Operand, **options: Any) -> Form:
     """y[s] = whether x[s] is among the elements of z"""

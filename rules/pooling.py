@@ -60,3 +60,15 @@ def unpool3d(self: Operand, indices: Operand, output_size: Sequence[Any], stride
 def col2im(self: Operand, *options: Any) -> Form:
     """y[n, c, stride·u + dilation·k − padding] += x[n,ck,u]"""
     return aligned([], [], []) if self.ndim == 2 else aligned([(self, 0)], [], [], [])
+
+
+@op_rule(aten.grid_sampler.default)
+def grid_sampler(input: Operand, grid: Operand, *options: Any) -> Form:
+    """y[n,c,u] = x[n,c,·] interpolated at the place g[n,u,:]"""
+    return aligned([(input, 0), (grid, 0)], [(input, 1)], *([(grid, d)] for d in range(1, grid.ndim - 1)))
+
+
+@op_rule(aten.affine_grid_generator.default)
+def affine_grid(theta: Operand, size: Sequence[Any], align_corners: bool) -> Form:
+    """y[n,u,:] = θ[n,:,:] (u, 1)"""
+    return aligned([(theta, 0)], *([] for _ in range(len(size) - 1)), sizes=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from clipcompiler.dsl import Aligned, Form, Operand, aligned, aten, mixes, op_rule, pointwise, reduces
+from clipcompiler.dsl import ABSENT, Aligned, Form, Operand, aligned, aten, mixes, op_rule, pointwise, reduces
 
 
 @op_rule(
@@ -17,7 +17,7 @@ def total(self: Operand, *options: Any, **more: Any) -> Form:
 
 @op_rule(
     aten.sum.dim_IntList, aten.mean.dim, aten.amax.default, aten.amin.default, aten.logsumexp.default,
-    aten.nansum.default, aten.count_nonzero.dim_IntList,
+    aten.nansum.default, aten.nanmean.default, aten.count_nonzero.dim_IntList,
 )  # fmt: skip
 def sum(self: Operand, dim: Sequence[int] | None = None, keepdim: bool = False, *, dtype: Any = None) -> Form:
     """y[n] = Σ_s x[n,s], or the mean or extreme, over the dims named (none named: all)"""
@@ -36,9 +36,9 @@ def variance(self: Operand, dim: Any = None, *, correction: Any = None, keepdim:
     return reduces(self, dim, keepdim)
 
 
-@op_rule(aten.std.dim, aten.var.dim)
+@op_rule(aten.std.dim, aten.var.dim, aten.std_mean.dim, aten.var_mean.dim)
 def variance_unbiased(self: Operand, dim: Any = None, unbiased: bool = True, keepdim: bool = False) -> Form:
-    """y[n] = Σ_s (x[n,s] − x̄[n])² / (S − 1), or its root"""
+    """y[n] = Σ_s (x[n,s] − x̄[n])² / (S − 1), or its root; and the mean"""
     return reduces(self, dim, keepdim)
 
 
@@ -93,6 +93,48 @@ def sort_stably(self: Operand, *, stable: bool | None = None, dim: int = -1, des
     return mixes(self, [dim])
 
 
+@op_rule(aten.msort.default)
+def msort(self: Operand) -> Form:
+    """y[:,s] = x[:,s] in order, along dim 0"""
+    return mixes(self, [0])
+
+
+@op_rule(aten.quantile.scalar, aten.nanquantile.scalar)
+def quantile(self: Operand, q: float, dim: int | None = None, keepdim: bool = False, **more: Any) -> Form:
+    """y[n] = the q-quantile of x[n,:]"""
+    return reduces(self, None if dim is None else [dim], keepdim)
+
+
+@op_rule(aten.renorm.default)
+def renorm(self: Operand, p: float, dim: int, maxnorm: float) -> Form:
+    """y[n,:] = x[n,:] min(1, C / ‖x[n,:]‖), n the one dim named"""
+    return mixes(self, [d for d in range(self.ndim) if d != dim % self.ndim])
+
+
+@op_rule(aten.trapezoid.dx, aten.trapezoid.x)
+def trapezoid(y: Operand, x: Any = None, *, dx: float = 1, dim: int = -1) -> Form:
+    """y[n] = Σ_s ½ (x[n,s] + x[n,s+1]) Δ[s]"""
+    gone = dim % y.ndim
+    return aligned(*([(o, d) for o in same_dims(y, x)] for d in range(y.ndim) if d != gone))
+
+
+@op_rule(aten.cumulative_trapezoid.dx, aten.cumulative_trapezoid.x)
+def cumulative_trapezoid(y: Operand, x: Any = None, *, dx: float = 1, dim: int = -1) -> Form:
+    """y[n,t] = Σ_{s ≤ t} ½ (x[n,s] + x[n,s+1]) Δ[s]"""
+    return mixes(y, [dim], *same_dims(y, x)[1:])
+
+
+def same_dims(y: Operand, x: Any) -> list[Operand]:
+    """y, and x where it has the dims of y."""
+    return [y, x] if isinstance(x, Operand) and x.shape == y.shape else [y]
+
+
+@op_rule(aten.diff.default)
+def diff(self: Operand, n: int = 1, dim: int = -1, prepend: Any = ABSENT, append: Any = ABSENT) -> Form:
+    """y[n,s] = x[n,s+1] − x[n,s] along one dim"""
+    return mixes(self, [dim], prepend, append)
+
+
 @op_rule(aten.topk.default)
 def topk(self: Operand, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Form:
     """y[n,:] = the k largest of x[n,:], and where they are"""
@@ -112,6 +154,23 @@ def gather(self: Operand, dim: int, index: Operand, *, sparse_grad: bool = False
 def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8) -> Form:
     """y[n] = Σ_s a[n,s] b[n,s] / (‖a[n]‖ ‖b[n]‖)"""
     form = pointwise(None, x1, x2)
+    rows = list(form.dims) if isinstance(form, Aligned) else []
+    del rows[dim]
+    return Aligned(tuple(rows))
+
+
+@op_rule(aten.pairwise_distance.default)
+def pairwise_distance(x1: Operand, x2: Operand, p: float = 2, eps: float = 1e-6, keepdim: bool = False) -> Form:
+    """y[n] = ‖a[n,:] − b[n,:] + ε‖_p"""
+    form = pointwise(None, x1, x2)
+    rows = form.dims[:-1] if isinstance(form, Aligned) else ()
+    return Aligned((*rows, ()) if keepdim else rows)
+
+
+@op_rule(aten.linalg_vecdot.default)
+def vecdot(x: Operand, y: Operand, *, dim: int = -1) -> Form:
+    """y[n] = Σ_s a[n,s] b[n,s] along one dim"""
+    form = pointwise(None, x, y)
     rows = list(form.dims) if isinstance(form, Aligned) else []
     del rows[dim]
     return Aligned(tuple(rows))

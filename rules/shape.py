@@ -91,14 +91,17 @@ def is_end(end: Any, size: Any) -> bool:
     return bool(end == size) or (isinstance(end, int) and (end >= 2**31 or (isinstance(size, int) and end >= size)))
 
 
-@op_rule(aten.narrow.default)
+@op_rule(aten.narrow.default, aten.narrow_copy.default)
 def narrow(self: Operand, dim: int, start: Any, length: Any) -> Form:
     """y[s] = x[start + s] along one dim"""
     whole = start == 0 and length == self.shape[dim]
     return moves(self, range(self.ndim)) if whole else mixes(self, [dim])
 
 
-@op_rule(aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default, aten.tensor_split.sections)
+@op_rule(
+    aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default, aten.tensor_split.sections,
+    aten.unsafe_split.Tensor, aten.split_copy.Tensor,
+)  # fmt: skip
 def split(self: Operand, sizes: Any, dim: int = 0) -> Form:
     """y_m = x from one place to another along one dim"""
     return mixes(self, [dim])
@@ -132,6 +135,12 @@ def flip(self: Operand, dims: Sequence[int]) -> Form:
     return mixes(self, dims)
 
 
+@op_rule(aten.fliplr.default)
+def fliplr(self: Operand) -> Form:
+    """y[s] = x[−s] along dim 1"""
+    return mixes(self, [1])
+
+
 @op_rule(aten.roll.default)
 def roll(self: Operand, shifts: Any, dims: Sequence[int] = ()) -> Form:
     """y[s] = x[s − shift] along dims, around the end; without dims over all elements"""
@@ -163,6 +172,13 @@ def repeat(self: Operand, repeats: Sequence[Any]) -> Form:
     ]
     extents = tuple((sympy.Symbol(f"r{d}"), r) for d, r in enumerate(repeats) if r != 1)
     return type(form)(tuple(rows), form.value, extents, (), True)
+
+
+@op_rule(aten.tile.default)
+def tile(self: Operand, dims: Sequence[Any]) -> Form:
+    """y[r, s] = x[s], as repeat; dims not named are repeated once"""
+    form: Form = repeat.function(self, [1] * (self.ndim - len(dims)) + list(dims))
+    return form
 
 
 @op_rule(aten.repeat_interleave.self_int)

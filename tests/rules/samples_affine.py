@@ -76,4 +76,10 @@ SAMPLES = [
     of(aten.einsum.default, "i,i->", [real(3), real(3)]),
     of(aten.einsum.default, "ni,oi->no", [real(4, 1), fixed(real(5, 3))]),
     of(aten.einsum.default, "...i,...oi->...o", [real(4, 2, 3), real(1, 5, 3)]),
+    of(aten.inner.default, real(4, 3), real(5, 3)),
+    of(aten.inner.default, real(4, 2, 3), real(3)),
+    of(aten.inner.default, real(3), real(3)),
+    of(aten.tensordot.default, real(4, 3, 2), real(2, 3, 5), [1, 2], [1, 0]),
+    of(aten.tensordot.default, real(4, 3), real(3, 5), [-1], [0]),
+    of(aten.tensordot.default, real(4), real(5), [], []),
 ]

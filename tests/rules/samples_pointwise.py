@@ -117,6 +117,11 @@ TAGGED = [
     of(aten.bitwise_and.Tensor, truth(4, 3), truth(3)),
     of(aten.logit.default, unit(4, 3), 0.2),
     of(aten.gelu.default, real(4, 3), approximate="tanh"),
+    of(aten.isclose.default, real(4, 3), real(3)),
+    of(aten.__and__.Tensor, truth(4, 3), truth(3)),
+    of(aten.__and__.Scalar, truth(4, 3), True),
+    of(aten.__or__.Tensor, truth(4, 3), truth(3)),
+    of(aten.__or__.Scalar, truth(4, 3), False),
 ]
 
 SAMPLES = FORMULAS + TAGGED

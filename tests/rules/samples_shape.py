@@ -125,6 +125,12 @@ CUT = [
     of(aten.channel_shuffle.default, real(4, 6, 2, 3), 2),
     of(aten.channel_shuffle.default, real(4, 6, 5), 3),
     of(aten.channel_shuffle.default, real(4, 6, 2, 3, 2), 2),
+    of(aten.narrow_copy.default, real(4, 5), 1, 1, 3),
+    of(aten.unsafe_split.Tensor, real(4, 6), 2, 1),
+    of(aten.split_copy.Tensor, real(4, 6), 2, 1),
+    of(aten.tile.default, real(n, 3), [2], out=(n, 6)),
+    of(aten.tile.default, real(n, 3), [2, 1, 1], out=(2, n, 3)),
+    of(aten.fliplr.default, real(4, 3)),
 ]
 
 SAMPLES = VIEWED + SIZED + MOVED + CUT
