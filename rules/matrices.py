@@ -29,10 +29,10 @@ def of_a_matrix(self: Operand, *options: Any, **more: Any) -> Form:
 @op_rule(
     aten.det.default, aten.linalg_det.default, aten.logdet.default, aten.linalg_slogdet.default,
     aten.linalg_matrix_rank.default, aten.linalg_matrix_rank.atol_rtol_float,
-    aten.linalg_matrix_rank.atol_rtol_tensor, aten.linalg_cond.default, aten.linalg_cond.p_str,
+    aten.linalg_matrix_rank.atol_rtol_tensor,
 )  # fmt: skip
 def number_of_a_matrix(self: Operand, *options: Any, **more: Any) -> Form:
-    """y[n] = f(x[n,:,:]): determinant, rank, condition"""
+    """y[n] = f(x[n,:,:]): determinant or rank"""
     return reduces(self, [-2, -1])
 
 
@@ -42,7 +42,7 @@ def spectrum(self: Operand, *options: Any, **more: Any) -> Form:
     return batch_of(self, inner=1)
 
 
-@op_rule(aten.linalg_matrix_norm.default, aten.linalg_matrix_norm.str_ord)
+@op_rule(aten.linalg_matrix_norm.str_ord)
 def matrix_norm(
     self: Operand, ord: Any = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *, dtype: Any = None
 ) -> Form:

@@ -13,7 +13,7 @@ SQUARE = (
     aten.linalg_pinv.atol_rtol_float,
     aten.linalg_pinv.atol_rtol_tensor,
 )
-NUMBERS = (aten.det.default, aten.linalg_det.default, aten.linalg_slogdet.default, aten.linalg_cond.default)
+NUMBERS = (aten.det.default, aten.linalg_det.default, aten.linalg_slogdet.default)
 RANKS = (aten.linalg_matrix_rank.atol_rtol_float, aten.linalg_matrix_rank.atol_rtol_tensor)
 
 SAMPLES = [
@@ -27,14 +27,12 @@ SAMPLES = [
     *(of(op, real(4, 3, 3)) for op in NUMBERS),
     of(aten.det.default, real(4, 2, 3, 3)),
     of(aten.logdet.default, fixed(real(4, 3, 3))),
-    of(aten.linalg_cond.p_str, real(4, 3, 3), "fro"),
     *(of(op, real(4, 3, 3)) for op in RANKS),
     of(aten.linalg_matrix_rank.default, real(4, 3, 3), 1e-3),
     of(aten.linalg_svdvals.default, real(4, 3, 2)),
     of(aten.linalg_eigvalsh.default, real(4, 3, 3)),
     of(aten.linalg_eigvals.default, fixed(real(4, 3, 3))),
-    of(aten.linalg_matrix_norm.default, real(4, 3, 2), 1),
-    of(aten.linalg_matrix_norm.default, real(3, 4, 2), 1, [0, -1], True),
+    of(aten.linalg_matrix_norm.str_ord, real(3, 4, 2), "fro", [0, -1], True),
     of(aten.linalg_matrix_norm.str_ord, real(4, 3, 2)),
     of(aten.linalg_matrix_norm.str_ord, real(n, 3), mixed=True),
     of(aten.linalg_norm.ord_str, real(4, 3, 2), "nuc", [1, 2]),

@@ -1,6 +1,6 @@
 """Samples of ops that write values to places given by indices."""
 
-from sampling import n, of, real, truth, whole
+from sampling import fixed, n, of, real, truth, whole
 
 from clipcompiler.dsl import aten
 
@@ -17,8 +17,8 @@ SAMPLES = [
     of(aten.scatter.src, real(n, 6), 1, whole(2, 3, below=1), real(2, 3), mixed=True),
     of(aten.scatter.value, real(4, 3), 1, COLUMNS, 0.5),
     of(aten.scatter.value, real(n, 3), 0, whole(n, 3, below=1), 0.5, mixed=True),
-    of(aten.scatter.reduce, real(4, 3), 1, COLUMNS, real(4, 2), reduce="add"),
-    of(aten.scatter.value_reduce, real(4, 3), 1, COLUMNS, 2.0, reduce="multiply"),
+    of(aten.scatter.reduce, fixed(real(4, 3)), 1, COLUMNS, fixed(real(4, 2)), reduce="add"),
+    of(aten.scatter.value_reduce, fixed(real(4, 3)), 1, COLUMNS, 2.0, reduce="multiply"),
     of(aten.scatter_add.default, real(4, 3), 1, COLUMNS, real(4, 2)),
     of(aten.scatter_add.default, real(n, 3), 0, whole(n, 3, below=1), real(n, 3), mixed=True),
     of(aten.scatter_reduce.two, real(4, 3), 1, COLUMNS, real(4, 2), "amax"),
