@@ -52,5 +52,4 @@ SAMPLES = [
     of(aten.max_unpool2d.default, real(4, 2, 2, 2), whole(4, 2, 2, 2, below=9), [3, 3]),
     of(aten.max_unpool3d.default, real(4, 2, 2, 2, 1), whole(4, 2, 2, 2, 1, below=8), [2, 2, 2], [2, 2, 2], [0, 0, 0]),
     of(aten.col2im.default, real(4, 8, 6), [3, 4], [2, 2], [1, 1], [0, 0], [1, 1]),
-    of(aten.col2im.default, real(8, n), [2, 8], [2, 2], [1, 1], [0, 0], [1, 1], mixed=True),
 ]
