@@ -49,7 +49,7 @@ def tracing(model: nn.Module) -> Iterator[None]:
         if torch.backends.opt_einsum.enabled:
             stack.enter_context(torch.backends.opt_einsum.flags(enabled=False))
         for target, name, replacement in (
-            (torch.autograd.Function, "apply", classmethod(no_own_backward)),
+            (torch.autograd.Function, "apply", classmethod(apply_of_ops_only(torch.autograd.Function.apply))),
             (torch.Tensor, "register_hook", no_hook),
             (torch.autograd, "grad", without_graph(torch.autograd.grad)),
             (torch.autograd, "backward", no_backward),
@@ -77,15 +77,24 @@ def users_frames(tracer: Any, frames: traceback.StackSummary) -> traceback.Stack
 TRACED_CALL = str(sys.modules["clipcompiler.trace.wrap"].__file__)
 
 
-def no_own_backward(cls: Any, *args: Any, **kwargs: Any) -> Any:
-    """``Function.apply``: its backward need not be the derivative of its forward, in torch's own functions too."""
-    raise UntraceableModel(
-        f"{cls.__name__} is an autograd.Function with a backward of its own, which the graph of its forward "
-        "does not show",
-        origin=running_line(f"{cls.__name__}.apply"),
-        remedy="define it as an op with torch.library.custom_op, its backward with register_autograd, and give "
-        "it a rule; for torch.utils.checkpoint pass use_reentrant=False",
-    )
+def apply_of_ops_only(apply: Any) -> Any:
+    """``Function.apply``, for ops of ``torch.library``, which the graph shows, and which have a rule.
+
+    The backward of any other need not be the derivative of its forward, in torch's own functions too.
+    """
+
+    def checked(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        if cls.__module__ == "torch._library.autograd":
+            return apply.__func__(cls, *args, **kwargs)
+        raise UntraceableModel(
+            f"{cls.__name__} is an autograd.Function with a backward of its own, which the graph of its forward "
+            "does not show",
+            origin=running_line(f"{cls.__name__}.apply"),
+            remedy="define it as an op with torch.library.custom_op, its backward with register_autograd, and give "
+            "it a rule; for torch.utils.checkpoint pass use_reentrant=False",
+        )
+
+    return checked
 
 
 def no_hook(tensor: Any, hook: Any) -> Any:
