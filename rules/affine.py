@@ -1,9 +1,10 @@
 """Affine maps and matrix products."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from clipcompiler.dsl import Equation, Operand, aten, equation, indices, op_rule, out
+from clipcompiler.dsl import Equation, Operand, aten, equation, index_family, indices, op_rule, out
 
 n, s, i, o = indices("n *s i o")  # the leading dim, further positions, input feature, output feature
 b, j, k = indices("*b j k")  # batch dims (broadcast), column, summed
@@ -44,6 +45,48 @@ def addmm(self: Operand, mat1: Operand, mat2: Operand, *, beta: float = 1, alpha
     letters = (n, i, j)[3 - mat1.ndim :]
     addend = self[letters[mat1.ndim - self.ndim :]]
     return equation(out[letters], beta * addend + alpha * product)
+
+
+@op_rule(aten.addmv.default)
+def addmv(self: Operand, mat: Operand, vec: Operand, *, beta: float = 1, alpha: float = 1) -> Equation:
+    """y[i] = β d[i] + α Σ_k a[i,k] v[k], d broadcast"""
+    return equation(out[i,], beta * self[(i,)[1 - self.ndim :]] + alpha * mat[i, k] * vec[k])
+
+
+@op_rule(aten.addr.default)
+def addr(self: Operand, vec1: Operand, vec2: Operand, *, beta: float = 1, alpha: float = 1) -> Equation:
+    """y[i,j] = β d[i,j] + α u[i] v[j], d broadcast"""
+    return equation(out[i, j], beta * self[(i, j)[2 - self.ndim :]] + alpha * vec1[i] * vec2[j])
+
+
+@op_rule(aten.addbmm.default)
+def addbmm(self: Operand, batch1: Operand, batch2: Operand, *, beta: float = 1, alpha: float = 1) -> Equation:
+    """y[i,j] = β d[i,j] + α Σ_nk a[n,i,k] c[n,k,j], d broadcast"""
+    product = batch1[n, i, k] * batch2[n, k, j]
+    return equation(out[i, j], beta * self[(i, j)[2 - self.ndim :]] + alpha * product)
+
+
+@op_rule(aten.inner.default)
+def inner(self: Operand, other: Operand) -> Equation:
+    """y[s,t] = Σ_k a[s,k] c[t,k]"""
+    if not self.ndim or not other.ndim:
+        raise ValueError("a product with a number is no inner product: write a * c")
+    (rows,), (columns,) = indices("*s"), indices("*t")
+    return equation(
+        out[(*rows.letters(self.ndim - 1), *columns.letters(other.ndim - 1))], self[rows, k] * other[columns, k]
+    )
+
+
+@op_rule(aten.tensordot.default)
+def tensordot(self: Operand, other: Operand, dims_self: Sequence[int], dims_other: Sequence[int]) -> Equation:
+    """y[s,t] = Σ_k a[s,k] c[t,k], k the dims named"""
+    summed = index_family("k", len(dims_self))
+    left = dict(zip((d % self.ndim for d in dims_self), summed, strict=True))
+    right = dict(zip((d % other.ndim for d in dims_other), summed, strict=True))
+    rows = [left.get(d, r) for d, r in enumerate(index_family("s", self.ndim))]
+    columns = [right.get(d, c) for d, c in enumerate(index_family("t", other.ndim))]
+    letters = [x for x in (*rows, *columns) if x not in summed]
+    return equation(out[tuple(letters)], self[tuple(rows)] * other[tuple(columns)])
 
 
 @op_rule(aten.bilinear.default)

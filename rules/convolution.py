@@ -12,10 +12,10 @@ from clipcompiler.dsl import ABSENT, Equation, Form, Operand, aten, equation, in
 n, g, c, o = indices("n g c o")
 
 
-def each(numbers: Any, count: int) -> list[int]:
+def each(numbers: Any, count: int) -> list[Any]:
     """A number for each spatial dim, where one number may stand for all."""
     given = list(numbers) if isinstance(numbers, Sequence) else [numbers]
-    return [int(v) for v in (given * count if len(given) == 1 else given)]
+    return given * count if len(given) == 1 else given
 
 
 def channel(groups: int, letter: Any) -> Any:
@@ -65,8 +65,7 @@ def padded_convolution(
 ) -> Form:
     """as convolution, with padding "valid" (0) or "same": half of dilation·(kernel − 1), rounded down, in front"""
     rank = weight.ndim - 2
-    kernel = [int(size) for size in weight.shape[2:]]
-    same = [d * (size - 1) // 2 for d, size in zip(each(dilation, rank), kernel, strict=True)]
+    same = [d * (size - 1) // 2 for d, size in zip(each(dilation, rank), weight.shape[2:], strict=True)]
     front = same if padding == "same" else 0
     return convolution.function(input, weight, bias, stride, front, dilation, groups)
 

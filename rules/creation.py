@@ -39,7 +39,7 @@ def places(*arguments: Any, **options: Any) -> Form:
 
 @op_rule(
     aten.zeros_like.default, aten.ones_like.default, aten.full_like.default, aten.empty_like.default,
-    aten.rand_like.default, aten.randn_like.default, aten.fill.Scalar,
+    aten.rand_like.default, aten.randn_like.default, aten.fill.Scalar, aten.zero.default,
 )  # fmt: skip
 def create_like(self: Operand, *arguments: Any, **options: Any) -> Form:
     """y[s] = a number, or an independent draw, for every place s of x"""

@@ -57,3 +57,24 @@ def windows(self: Operand, dimension: int, size: int, step: int) -> Form:
 def im2col(self: Operand, *options: Any) -> Form:
     """y[n,ck,u] = x[n, c, stride·u + dilation·k − padding]"""
     return aligned([], []) if self.ndim == 3 else aligned([(self, 0)], [], [])
+
+
+@op_rule(aten.isin.Tensor_Tensor)
+def isin(elements: Operand, test_elements: Operand, **options: Any) -> Form:
+    """y[s] = whether x[s] is among the elements of z"""
+    return mixes(elements, [])
+
+
+@op_rule(aten.bucketize.Tensor)
+def bucketize(self: Operand, boundaries: Operand, **options: Any) -> Form:
+    """y[s] = the number of boundaries below x[s]"""
+    return mixes(self, [])
+
+
+@op_rule(aten.searchsorted.Tensor)
+def searchsorted(sorted_sequence: Operand, self: Operand, **options: Any) -> Form:
+    """y[n,s] = the number of elements of z[n,:] below x[n,s]; z may have no n"""
+    if sorted_sequence.ndim == 1 or self.ndim == 0:
+        return mixes(self, [])
+    batch = [[(self, d), (sorted_sequence, d)] for d in range(self.ndim - 1)]
+    return aligned(*batch, [(self, self.ndim - 1)])

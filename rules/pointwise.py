@@ -5,18 +5,26 @@ from typing import Any
 import sympy
 import torch
 
-from clipcompiler.dsl import Equation, Form, Operand, aten, equation, indices, op_rule, out, pointwise
+from clipcompiler.dsl import Aligned, Equation, Form, Operand, aten, equation, indices, op_rule, out, pointwise
 
 n, c, s = indices("n c *s")
 
 
 @op_rule(
     torch.Tag.pointwise, aten.where.ScalarOther, aten.where.ScalarSelf, aten.where.Scalar, aten.log_sigmoid.default,
-    aten.hardswish.default,
+    aten.hardswish.default, aten.floor_divide.default, aten.isclose.default, aten.__and__.Tensor, aten.__and__.Scalar,
+    aten.__or__.Tensor, aten.__or__.Scalar,
 )  # fmt: skip
 def elementwise(*operands: Any, **options: Any) -> Form:
     """y = f(x₁, x₂, …) element by element, broadcast"""
     return pointwise(None, *operands, *options.values())
+
+
+@op_rule(aten.masked_fill.Tensor)
+def masked_fill(self: Operand, mask: Operand, value: Operand) -> Form:
+    """y[s] = v where the mask is true, x[s] elsewhere, for one number v"""
+    form = pointwise(None, self, mask)
+    return Aligned(form.dims) if isinstance(form, Aligned) else form
 
 
 @op_rule(aten.add.Tensor)

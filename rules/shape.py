@@ -91,14 +91,17 @@ def is_end(end: Any, size: Any) -> bool:
     return bool(end == size) or (isinstance(end, int) and (end >= 2**31 or (isinstance(size, int) and end >= size)))
 
 
-@op_rule(aten.narrow.default)
+@op_rule(aten.narrow.default, aten.narrow_copy.default)
 def narrow(self: Operand, dim: int, start: Any, length: Any) -> Form:
     """y[s] = x[start + s] along one dim"""
     whole = start == 0 and length == self.shape[dim]
     return moves(self, range(self.ndim)) if whole else mixes(self, [dim])
 
 
-@op_rule(aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default, aten.tensor_split.sections)
+@op_rule(
+    aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default, aten.tensor_split.sections,
+    aten.unsafe_split.Tensor, aten.split_copy.Tensor,
+)  # fmt: skip
 def split(self: Operand, sizes: Any, dim: int = 0) -> Form:
     """y_m = x from one place to another along one dim"""
     return mixes(self, [dim])
@@ -130,6 +133,12 @@ def stack(tensors: list[Operand], dim: int = 0) -> Form:
 def flip(self: Operand, dims: Sequence[int]) -> Form:
     """y[s] = x[−s] along dims"""
     return mixes(self, dims)
+
+
+@op_rule(aten.fliplr.default)
+def fliplr(self: Operand) -> Form:
+    """y[s] = x[−s] along dim 1"""
+    return mixes(self, [1])
 
 
 @op_rule(aten.roll.default)
@@ -165,6 +174,13 @@ def repeat(self: Operand, repeats: Sequence[Any]) -> Form:
     return type(form)(tuple(rows), form.value, extents, (), True)
 
 
+@op_rule(aten.tile.default)
+def tile(self: Operand, dims: Sequence[Any]) -> Form:
+    """y[r, s] = x[s], as repeat; dims not named are repeated once"""
+    form: Form = repeat.function(self, [1] * (self.ndim - len(dims)) + list(dims))
+    return form
+
+
 @op_rule(aten.repeat_interleave.self_int)
 def repeat_interleave(self: Operand, repeats: int, dim: int | None = None, **options: Any) -> Form:
     """y[s·r + q] = x[s] for q < r, along one dim"""
@@ -187,3 +203,24 @@ def channel_shuffle(self: Operand, groups: int) -> Form:
 def broadcast_tensors(tensors: list[Operand]) -> Form:
     """y_m[s] = x_m[s], each repeated to the dims of all"""
     return pointwise(None, *tensors)
+
+
+@op_rule(aten.diagonal.default)
+def diagonal(self: Operand, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Form:
+    """y[s,i] = x[…, i, …, i + offset, …]"""
+    return aligned(*([(self, d)] for d in kept(self, [dim1, dim2])), [])
+
+
+@op_rule(aten.diag_embed.default)
+def diag_embed(self: Operand, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Form:
+    """y[…, i, …, i + offset, …] = x[s,i], 0 elsewhere"""
+    rank = self.ndim + 1
+    rest = iter(range(self.ndim - 1))
+    square = {dim1 % rank, dim2 % rank}
+    return aligned(*([] if d in square else [(self, next(rest))] for d in range(rank)))
+
+
+@op_rule(aten.rot90.default)
+def rot90(self: Operand, k: int = 1, dims: Sequence[int] = (0, 1)) -> Form:
+    """y = x turned by quarters in the plane of two dims"""
+    return mixes(self, dims)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping
 from types import BuiltinFunctionType
 from typing import Any
 
 import sympy
 import torch
+from sympy.printing.str import StrPrinter
 from torch import fx
 from torch.nn import functional as F
 
+from clipcompiler.errors import UntraceableModel
 from clipcompiler.trace.traced import TracedLoss
 
 __all__ = ["call_text", "literal", "quoted"]
@@ -74,7 +77,8 @@ def function_name(target: Any) -> str:
     name = target._schema.name.removeprefix("aten::")
     if name in FUNCTIONAL and isinstance(getattr(F, FUNCTIONAL[name]), BuiltinFunctionType):
         return f"F.{FUNCTIONAL[name]}"
-    if isinstance(getattr(torch, name, None), BuiltinFunctionType) and not name.startswith("_"):
+    plain = isinstance(getattr(torch, name, None), BuiltinFunctionType) and not name.startswith("_")
+    if plain and name != "index_put":  # torch's own binding of that takes no None for a dim that is not indexed
         return f"torch.{name}"
     namespace, _, op = target._schema.name.partition("::")
     prefix = "aten" if namespace == "aten" else f"torch.ops.{namespace}"
@@ -99,6 +103,27 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+class SizePrinter(StrPrinter):  # type: ignore[misc]
+    """A size as Python: N * 3, N // 2, N % 2."""
+
+    def _print_Mul(self, size: sympy.Mul) -> str:
+        text: str = super()._print_Mul(size)
+        return re.sub(r"(?<!\*)\*(?!\*)", " * ", text)
+
+    def _print_Function(self, size: sympy.Function) -> str:
+        name, parts = type(size).__name__, [f"({self.doprint(part)})" for part in size.args]
+        if name in ("FloorDiv", "CleanDiv"):
+            return f"({' // '.join(parts)})"
+        if name in ("Mod", "PythonMod"):
+            return f"({' % '.join(parts)})"
+        raise UntraceableModel(
+            f"a size is {size}, which cannot be written in Python",
+            remedy="take sizes as x.shape[d], or -1 in a view",
+        )
+
+    _print_FloorDiv = _print_CleanDiv = _print_Mod = _print_PythonMod = _print_Function
+
+
 def literal(value: Any, inner: Callable[[Any], str] | None = None) -> str:
     """A value as Python source; a size may contain N."""
     inner = inner or literal
@@ -108,7 +133,7 @@ def literal(value: Any, inner: Callable[[Any], str] | None = None) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return f'float("{value}")'
     if isinstance(value, sympy.Expr):
-        return str(int(value)) if value.is_Integer else str(value).replace("*", " * ")
+        return str(SizePrinter().doprint(value))
     if isinstance(value, torch.device):
         return f'torch.device("{value}")'
     return repr(value) if isinstance(value, str) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import traceback
@@ -15,14 +16,16 @@ import sympy
 import torch
 from torch import nn
 from torch.fx.proxy import TracerBase
+from torch.nn.modules import module as module_hooks
+from torch.utils import checkpoint
 
 from clipcompiler.errors import UntraceableModel
-from clipcompiler.origin import Origin
-from clipcompiler.trace.source import is_users
+from clipcompiler.trace.source import is_users, running_line
 from clipcompiler.trace.wrap import WithoutValueChecks, own_name
 
 __all__ = ["differs", "tracing"]
 
+SAVED_HOOKS: Any = torch.autograd.graph.saved_tensors_hooks
 #: Batch sizes at which a Python branch on the batch size must decide alike.
 SIZES = (1, 2, 3, 4, 6, 8, 12, *(2**k for k in range(4, 31)))
 
@@ -46,8 +49,11 @@ def tracing(model: nn.Module) -> Iterator[None]:
         if torch.backends.opt_einsum.enabled:
             stack.enter_context(torch.backends.opt_einsum.flags(enabled=False))
         for target, name, replacement in (
-            (torch.autograd.Function, "apply", classmethod(apply_of_torch_only(torch.autograd.Function.apply))),
+            (torch.autograd.Function, "apply", classmethod(apply_of_ops_only(torch.autograd.Function.apply))),
             (torch.Tensor, "register_hook", no_hook),
+            (torch.autograd, "grad", without_graph(torch.autograd.grad)),
+            (torch.autograd, "backward", no_backward),
+            (SAVED_HOOKS, "__enter__", torchs_own_hooks(SAVED_HOOKS.__enter__)),
             (torch.Tensor, "detach_", no_detach_in_place(torch.Tensor.detach_)),
             (torch, "detach_", no_detach_in_place(torch.detach_)),
             (torch.inference_mode, "__enter__", no_inference_mode(torch.inference_mode.__enter__)),
@@ -57,6 +63,7 @@ def tracing(model: nn.Module) -> Iterator[None]:
         if hasattr(TracerBase, "_filter_traceback_frames"):
             stack.enter_context(mock.patch.object(TracerBase, "_filter_traceback_frames", users_frames))
         yield
+        refuse_hooks(model)
 
 
 def users_frames(tracer: Any, frames: traceback.StackSummary) -> traceback.StackSummary:
@@ -70,22 +77,19 @@ def users_frames(tracer: Any, frames: traceback.StackSummary) -> traceback.Stack
 TRACED_CALL = str(sys.modules["clipcompiler.trace.wrap"].__file__)
 
 
-def user_origin(what: str) -> Origin | None:
-    """The innermost line of the user's that is running."""
-    frames = [f for f in traceback.extract_stack() if is_users(f.filename)]
-    return Origin(what, "", frames[-1].filename, frames[-1].lineno or 0, frames[-1].line or "") if frames else None
+def apply_of_ops_only(apply: Any) -> Any:
+    """``Function.apply``, for ops of ``torch.library``, which the graph shows, and which have a rule.
 
-
-def apply_of_torch_only(apply: Any) -> Any:
-    """``Function.apply``, for the functions that torch itself defines (but for re-entrant checkpointing)."""
+    The backward of any other need not be the derivative of its forward, in torch's own functions too.
+    """
 
     def checked(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        if cls.__module__.startswith("torch.") and cls.__name__ != "CheckpointFunction":
+        if cls.__module__ == "torch._library.autograd":
             return apply.__func__(cls, *args, **kwargs)
         raise UntraceableModel(
             f"{cls.__name__} is an autograd.Function with a backward of its own, which the graph of its forward "
             "does not show",
-            origin=user_origin(f"{cls.__name__}.apply"),
+            origin=running_line(f"{cls.__name__}.apply"),
             remedy="define it as an op with torch.library.custom_op, its backward with register_autograd, and give "
             "it a rule; for torch.utils.checkpoint pass use_reentrant=False",
         )
@@ -97,9 +101,46 @@ def no_hook(tensor: Any, hook: Any) -> Any:
     """A hook changes a gradient on its way, which no op of the graph shows."""
     raise UntraceableModel(
         "the forward registers a hook on a tensor, which may change the gradient on its way",
-        origin=user_origin("Tensor.register_hook"),
+        origin=running_line("Tensor.register_hook"),
         remedy="scale the value instead: x = k * x + (1 - k) * x.detach() has k times the gradient",
     )
+
+
+def without_graph(grad: Any) -> Any:
+    """``torch.autograd.grad``, whose results have a gradient of their own with ``create_graph`` only."""
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        options = inspect.signature(grad).bind(*args, **kwargs).arguments
+        results = grad(*args, **kwargs)
+        if options.get("create_graph"):
+            return results
+        return tuple(None if g is None else g.detach() for g in results)
+
+    return checked
+
+
+def no_backward(*tensors: Any, **options: Any) -> Any:
+    """A backward pass in the forward adds to gradients, which no op of the graph shows."""
+    raise UntraceableModel(
+        "the forward runs a backward pass, which may add to the gradients of parameters",
+        origin=running_line("torch.autograd.backward"),
+        remedy="use torch.autograd.grad, which returns the gradients",
+    )
+
+
+def torchs_own_hooks(enter: Any) -> Any:
+    """Hooks on what autograd saves may change gradients, but for those of checkpointing and of ``save_on_cpu``."""
+
+    def checked(hooks: Any) -> Any:
+        if type(hooks) is torch.autograd.graph.save_on_cpu or type(hooks).__module__ == checkpoint.__name__:
+            return enter(hooks)
+        raise UntraceableModel(
+            "the forward changes what autograd saves for its backward pass, which no op of the graph shows",
+            origin=running_line(type(hooks).__name__),
+            remedy="leave the hooks out of the forward; torch.utils.checkpoint saves memory exactly",
+        )
+
+    return checked
 
 
 def no_detach_in_place(detach: Any) -> Any:
@@ -110,7 +151,7 @@ def no_detach_in_place(detach: Any) -> Any:
             return detach(tensor)
         raise UntraceableModel(
             "the forward calls detach_(), which cuts a gradient in place",
-            origin=user_origin("Tensor.detach_"),
+            origin=running_line("Tensor.detach_"),
             remedy="use y = x.detach()",
         )
 
@@ -124,7 +165,7 @@ def no_inference_mode(enter: Any) -> Any:
         if mode.mode:
             raise UntraceableModel(
                 "the forward computes a part of itself in torch.inference_mode(), which the graph would not show",
-                origin=user_origin("torch.inference_mode"),
+                origin=running_line("torch.inference_mode"),
                 remedy="use torch.no_grad() there, whose values are kept out of the gradient",
             )
         return enter(mode)
@@ -134,6 +175,11 @@ def no_inference_mode(enter: Any) -> Any:
 
 def refuse_hooks(model: nn.Module) -> None:
     """Backward hooks of modules and parameters are refused too."""
+    if module_hooks._global_backward_hooks or module_hooks._global_backward_pre_hooks:
+        raise UntraceableModel(
+            "a backward hook is registered for all modules, which may change gradients",
+            remedy="remove the hook (handle.remove()) before compiling",
+        )
     for path, module in model.named_modules():
         if module._backward_hooks or module._backward_pre_hooks:
             raise UntraceableModel(
@@ -158,7 +204,7 @@ def same_branch(decide: Any) -> Any:
         if is_users(caller) and isinstance(expression, sympy.Basic) and differs(expression, decision):
             raise UntraceableModel(
                 "the model branches on the batch size, and would run other code for another one",
-                origin=user_origin("branch on the batch size"),
+                origin=running_line("branch on the batch size"),
                 remedy="write one code path for every batch size; x.squeeze(dim) and x.expand need no branch",
             )
         return decision

@@ -14,7 +14,7 @@ from torch import fx
 
 from clipcompiler.origin import Origin
 
-__all__ = ["line_of_traceback", "op_name", "origin_of", "user_line"]
+__all__ = ["is_users", "line_of_traceback", "op_name", "origin_of", "running_line", "user_line"]
 
 LIBRARIES = tuple(str(Path(file).parent) for file in (torch.__file__, sympy.__file__, Path(__file__).parent))
 STANDARD = sysconfig.get_paths()["stdlib"]
@@ -38,6 +38,12 @@ def line_of_traceback(trace: TracebackType | None) -> tuple[str, int, str]:
     frames = [(f.filename, f.lineno or 0, f.line or "") for f in traceback.extract_tb(trace)]
     own = [f for f in frames if is_users(f[0])]
     return own[-1] if own else ("", 0, "")
+
+
+def running_line(what: str) -> Origin | None:
+    """The innermost line of the user's that is running."""
+    frames = [f for f in traceback.extract_stack() if is_users(f.filename)]
+    return Origin(what, "", frames[-1].filename, frames[-1].lineno or 0, frames[-1].line or "") if frames else None
 
 
 def op_name(node: fx.Node) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import UntraceableModel
 from clipcompiler.trace.source import origin_of
@@ -50,13 +51,20 @@ def refuse_writes(module: fx.GraphModule) -> None:
         UntraceableModel: naming the line that writes.
     """
     for node in module.graph.nodes:
-        schema = getattr(node.target, "_schema", None)
-        if schema is not None and schema.is_mutable and base_of(node.args[0]).op == "placeholder":
+        if any(base_of(value).op == "placeholder" for value in written_by(node)):
             raise UntraceableModel(
                 "the forward writes, without gradients, to a value that has one, or to a parameter",
                 origin=origin_of(node),
                 remedy="make a new value instead of writing in place; update parameters outside the forward",
             )
+
+
+def written_by(node: fx.Node) -> list[fx.Node]:
+    """The arguments that an op writes to: itself, a tensor given as ``out=``, a list of them."""
+    arguments = getattr(getattr(node.target, "_schema", None), "arguments", ())
+    given = {**{a.name: v for a, v in zip(arguments, node.args, strict=False)}, **node.kwargs}
+    written = [given.get(a.name) for a in arguments if a.alias_info is not None and a.alias_info.is_write]
+    return [value for value in pytree.tree_leaves(written) if isinstance(value, fx.Node)]
 
 
 def base_of(node: fx.Node) -> fx.Node:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from clipcompiler.trace.behind_autograd import NothingBehindAutograd, same_parameters
+
 __all__ = ["ModelWithLoss", "WithoutValueChecks", "own_name"]
 
 
@@ -23,10 +25,11 @@ class ModelWithLoss(nn.Module):
 
     def forward(self, batch: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
         """The loss of a batch, the target last."""
-        if self.loss_fn is None:
-            losses: Tensor = self.model(*batch, **options)
-        else:
-            losses = self.loss_fn(self.model(*batch[:-1], **options), batch[-1])
+        with NothingBehindAutograd(), same_parameters(self):
+            if self.loss_fn is None:
+                losses: Tensor = self.model(*batch, **options)
+            else:
+                losses = self.loss_fn(self.model(*batch[:-1], **options), batch[-1])
         return losses
 
 

@@ -47,4 +47,5 @@ SAMPLES = [
     of(aten.empty_like.default, real(4, 3)),
     of(aten.rand_like.default, real(4, 3)),
     of(aten.randn_like.default, real(4, 3)),
+    of(aten.zero.default, real(4, 3)),
 ]

@@ -1,6 +1,6 @@
 """Samples of ops that look values up by index."""
 
-from sampling import of, real, whole
+from sampling import n, of, real, whole
 
 from clipcompiler.dsl import aten
 
@@ -24,4 +24,10 @@ SAMPLES = [
     of(aten.unfold.default, real(4, 7, 3), -2, 3, 1),
     of(aten.im2col.default, real(4, 2, 5, 5), [2, 3], [1, 1], [1, 0], [2, 1]),
     of(aten.im2col.default, real(2, 5, 5), [2, 3], [1, 1], [1, 0], [2, 1]),
+    of(aten.isin.Tensor_Tensor, whole(4, 3, below=5), whole(2, below=5)),
+    of(aten.isin.Tensor_Tensor, whole(3, below=5), whole(n, below=5), mixed=True),
+    of(aten.bucketize.Tensor, real(4, 3), real(5)),
+    of(aten.searchsorted.Tensor, real(5), real(4, 3)),
+    of(aten.searchsorted.Tensor, real(4, 5), real(4, 3)),
+    of(aten.searchsorted.Tensor, real(4, 1), real(4, 3), right=True),
 ]

@@ -103,6 +103,9 @@ TAGGED = [
     of(aten.where.Scalar, truth(4, 3), 0.5, 1.5),
     of(aten.masked_fill.Scalar, real(4, 3), truth(3), 0.5),
     of(aten.masked_fill.Scalar, real(4, 3), truth(4, 1), 0.5),
+    of(aten.masked_fill.Tensor, real(4, 3), truth(3), real()),
+    of(aten.masked_fill.Tensor, real(4, 3), truth(4, 1), fixed(real())),
+    of(aten.floor_divide.default, fixed(real(4, 3)), fixed(positive(3))),
     of(aten.lerp.Scalar, real(4, 3), real(3), 0.3),
     of(aten.lerp.Tensor, real(4, 3), real(3), unit(3)),
     of(aten.lerp.Tensor, real(3), real(3), unit(4, 1)),
@@ -114,6 +117,11 @@ TAGGED = [
     of(aten.bitwise_and.Tensor, truth(4, 3), truth(3)),
     of(aten.logit.default, unit(4, 3), 0.2),
     of(aten.gelu.default, real(4, 3), approximate="tanh"),
+    of(aten.isclose.default, real(4, 3), real(3)),
+    of(aten.__and__.Tensor, truth(4, 3), truth(3)),
+    of(aten.__and__.Scalar, truth(4, 3), True),
+    of(aten.__or__.Tensor, truth(4, 3), truth(3)),
+    of(aten.__or__.Scalar, truth(4, 3), False),
 ]
 
 SAMPLES = FORMULAS + TAGGED

@@ -1,6 +1,6 @@
 """Samples of pooling, interpolation and padding."""
 
-from sampling import of, real
+from sampling import n, of, real, whole
 
 from clipcompiler.dsl import aten
 
@@ -46,4 +46,10 @@ SAMPLES = [
     of(aten.pad.default, real(4, 2, 5, 5), [1, 2, 0, 1], "circular"),
     of(aten.pad.default, real(4, 5), [-1, 2]),
     of(aten.constant_pad_nd.default, real(4, 2, 5), [1, 2, 0, 1], 0.5),
+    of(aten.grid_sampler.default, real(4, 2, 3, 5), real(4, 2, 3, 2), 0, 0, False),
+    of(aten.grid_sampler.default, real(4, 2, 3, 5, 2), real(4, 2, 3, 2, 3), 0, 1, True),
+    of(aten.affine_grid_generator.default, real(n, 2, 3), [n, 2, 3, 4], False, out=(n, 3, 4, 2)),
+    of(aten.max_unpool2d.default, real(4, 2, 2, 2), whole(4, 2, 2, 2, below=9), [3, 3]),
+    of(aten.max_unpool3d.default, real(4, 2, 2, 2, 1), whole(4, 2, 2, 2, 1, below=8), [2, 2, 2], [2, 2, 2], [0, 0, 0]),
+    of(aten.col2im.default, real(4, 8, 6), [3, 4], [2, 2], [1, 1], [0, 0], [1, 1]),
 ]

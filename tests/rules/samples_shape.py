@@ -112,6 +112,11 @@ CUT = [
     of(aten.roll.default, real(4, 3, 2), [1], [1]),
     of(aten.roll.default, real(4, 3, 2), [1, 1], [1, -1]),
     of(aten.roll.default, real(n, 3), [1], mixed=True),
+    of(aten.diagonal.default, real(4, 3, 5), 0, 1, 2),
+    of(aten.diagonal.default, real(3, 4, 5), 1, -1, 0),
+    of(aten.diag_embed.default, real(4, 3)),
+    of(aten.diag_embed.default, real(4, 2, 3), 1, 0, -2),
+    of(aten.rot90.default, real(4, 3, 2), 1, [1, 2]),
     of(aten.repeat_interleave.self_int, real(4, 3), 2, 1),
     of(aten.repeat_interleave.self_int, real(n, 3), 2, mixed=True),
     of(aten.pixel_shuffle.default, real(4, 8, 2, 3), 2),
@@ -120,6 +125,12 @@ CUT = [
     of(aten.channel_shuffle.default, real(4, 6, 2, 3), 2),
     of(aten.channel_shuffle.default, real(4, 6, 5), 3),
     of(aten.channel_shuffle.default, real(4, 6, 2, 3, 2), 2),
+    of(aten.narrow_copy.default, real(4, 5), 1, 1, 3),
+    of(aten.unsafe_split.Tensor, real(4, 6), 2, 1),
+    of(aten.split_copy.Tensor, real(4, 6), 2, 1),
+    of(aten.tile.default, real(n, 3), [2], out=(n, 6)),
+    of(aten.tile.default, real(n, 3), [2, 1, 1], out=(2, n, 3)),
+    of(aten.fliplr.default, real(4, 3)),
 ]
 
 SAMPLES = VIEWED + SIZED + MOVED + CUT

@@ -16,4 +16,6 @@ SAMPLES = [
     of(aten.glu.default, real(4, 6)),
     of(aten.glu.default, real(4, 6, 5), 1),
     of(aten.glu.default, real(4, 3, 2), -1),
+    of(aten.special_softmax.default, real(4, 3), 1),
+    of(aten.special_log_softmax.default, real(4, 3, 5), -2),
 ]
