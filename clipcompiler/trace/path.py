@@ -26,12 +26,11 @@ STEPS = 5
 
 def path_to_loss(node: fx.Node) -> str:
     """``mean → sub → linear (fc) → cross_entropy_loss``: the shortest way from a value to the loss, or ``""``."""
-    way = shortest_way(node)
-    named = [step_name(step) for step in way if step is node or step.target not in SILENT]
+    named = [step_name(step) for step in shortest_way(node) if step is node or step.target not in SILENT]
     steps = [name for k, name in enumerate(named) if k == 0 or name != named[k - 1]]
     if len(steps) > STEPS:
         steps = [*steps[: STEPS - 2], "…", *steps[-2:]]
-    return " → ".join([*steps, "loss"]) if way else ""
+    return " → ".join(steps)
 
 
 def shortest_way(node: fx.Node) -> list[fx.Node]:
@@ -61,7 +60,7 @@ def backwards(node: fx.Node, came_from: dict[fx.Node, fx.Node | None]) -> list[f
 def step_name(node: fx.Node) -> str:
     """``linear (encoder.fc)``: the op, and the module that calls it."""
     module = origin_of(node).module_path
-    return short_name(op_name(node)) + (f" ({module})" if module else "")
+    return short_name(op_name(node)) + (f" ({module})" if module not in ("", "loss_fn") else "")
 
 
 def short_name(op: str) -> str:
