@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["BATCH_NORM", "OWN_PLACE", "PAIRS", "TOKENS", "remedy_for"]
+from clipcompiler.trace.batch_norm import BATCH_NORM
 
-BATCH_NORM = (
-    "batch norm in training mode averages over the batch: use nn.GroupNorm or nn.LayerNorm, "
-    "or put the module in eval mode (module.eval()) to use its running statistics"
-)
+__all__ = ["OWN_PLACE", "PAIRS", "TOKENS", "remedy_for"]
+
 PAIRS = (
     "a loss of pairs (in-batch negatives, a batch kernel) is not clippable example by example: make the group the unit, "
     "one row of the batch a whole group of examples that is clipped together, or take the pairs within an example"
@@ -29,11 +27,12 @@ REMEDIES = (
     (("layer_norm", "rms_norm", "group_norm"), "normalise over the dims within an example: nn.LayerNorm(D), not (N, D)"),
     (("softmax", "logsumexp"), "take it over a dim within the example, as in softmax(x, dim=-1)"),
     (
-        ("mean", "sum", "std", "var", "max", "min", "norm", "amax", "amin", "median", "prod", "any", "all", "argmax"),
+        ("mean", "sum", "std", "var", "max", "min", "norm", "amax", "amin", "median", "prod", "any", "all", "argmax",
+         "argmin"),
         "reduce over the dims within an example and keep the examples apart, as in x.mean(dim=1)",
     ),
     (
-        ("cumsum", "cumprod", "cummax", "sort", "topk", "flip", "roll", "cat", "pad", "fft"),
+        ("cumsum", "cumprod", "cummax", "logcumsumexp", "sort", "argsort", "topk", "flip", "roll", "cat", "pad", "fft", "rfft"),
         "name a dim within the example, as in x.flip(1)",
     ),
     (("mm", "bmm", "matmul", "linear", "einsum", "dot", "cdist"), PAIRS),

@@ -7,11 +7,13 @@ from typing import Any
 
 import sympy
 import torch
-from torch import fx
+from torch import Tensor, fx
 
+from clipcompiler.axes.remedies import TOKENS
 from clipcompiler.errors import UnsupportedLoss
 from clipcompiler.trace.export import without_mistaken_references
 from clipcompiler.trace.flow import sources_of
+from clipcompiler.trace.path import short_name
 from clipcompiler.trace.source import op_name
 from clipcompiler.trace.traced import N, TracedLoss
 
@@ -97,6 +99,8 @@ class Opener:
     def scaled(self, node: fx.Node, weight: sympy.Expr) -> list[Term]:
         """A product with a number, or a quotient by one (the batch size among them)."""
         number = self.traced.extent(node.args[1])
+        if isinstance(number, Tensor):
+            raise self.refusal(node, "a loss of the whole batch times or over another value of it", TOKENS)
         if not isinstance(number, (int, float, sympy.Expr)):
             raise self.refusal(node)
         factor = sympy.sympify(number)
@@ -148,17 +152,17 @@ class Opener:
         if len(node.args) > 2 and node.args[2] is not None:
             raise self.refusal(node, "with class weights its mean is divided by the sum of the batch's weights")
         if self.count(unreduced) != N:
-            raise self.refusal(node, "its mean over tokens counts the valid tokens of the whole batch")
+            raise self.refusal(node, "its mean over tokens counts the valid tokens of the whole batch", TOKENS)
 
     def count(self, node: fx.Node) -> Any:
         """The number of elements of a value."""
         return sympy.prod(list(self.traced.shape(node)))
 
-    def refusal(self, node: fx.Node, why: str = "") -> UnsupportedLoss:
+    def refusal(self, node: fx.Node, why: str = "", remedy: str = WRITE_LOSSES) -> UnsupportedLoss:
         """The refusal of a scalar that is no plain sum or mean."""
         return UnsupportedLoss(
-            f"the loss is a scalar that is no plain sum or mean over examples: it ends in {op_name(node)}"
+            f"the loss is a scalar that is no plain sum or mean over examples: it ends in {short_name(op_name(node))}"
             + (f"; {why}" if why else ""),
             origin=self.traced.origin(node),
-            remedy=WRITE_LOSSES,
+            remedy=remedy,
         )

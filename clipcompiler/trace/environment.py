@@ -14,28 +14,29 @@ from unittest import mock
 import sympy
 import torch
 from torch import nn
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.proxy import TracerBase
 
 from clipcompiler.errors import UntraceableModel
 from clipcompiler.origin import Origin
+from clipcompiler.trace.assumptions import Assumptions, differs
 from clipcompiler.trace.source import is_users
 from clipcompiler.trace.wrap import WithoutValueChecks, own_name
 
-__all__ = ["differs", "tracing"]
-
-#: Batch sizes at which a Python branch on the batch size must decide alike.
-SIZES = (1, 2, 3, 4, 6, 8, 12, *(2**k for k in range(4, 31)))
-
+__all__ = ["tracing"]
 
 @contextmanager
-def tracing(model: nn.Module) -> Iterator[None]:
+def tracing(model: nn.Module) -> Iterator[Assumptions]:
     """Within it, ``torch.export`` keeps the user's lines and meets no gradient that the ops do not show.
+
+    Gives what torch assumes of the batch size meanwhile.
 
     Raises:
         UntraceableModel: for a backward of the user's own (``autograd.Function``, hooks), and for a Python
             branch on the batch size that goes one way for some sizes and another way for others.
     """
     refuse_hooks(model)
+    assumptions = Assumptions(lambda: user_origin("torch.export"))
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         stack.callback(logging.disable, logging.root.manager.disable)
@@ -52,11 +53,12 @@ def tracing(model: nn.Module) -> Iterator[None]:
             (torch, "detach_", no_detach_in_place(torch.detach_)),
             (torch.inference_mode, "__enter__", no_inference_mode(torch.inference_mode.__enter__)),
             (torch.SymBool, "__bool__", same_branch(torch.SymBool.__bool__)),
+            (ShapeEnv, "evaluate_expr", assumptions.recording(ShapeEnv.evaluate_expr)),
         ):
             stack.enter_context(mock.patch.object(target, name, replacement))
         if hasattr(TracerBase, "_filter_traceback_frames"):
             stack.enter_context(mock.patch.object(TracerBase, "_filter_traceback_frames", users_frames))
-        yield
+        yield assumptions
 
 
 def users_frames(tracer: Any, frames: traceback.StackSummary) -> traceback.StackSummary:
@@ -164,13 +166,3 @@ def same_branch(decide: Any) -> Any:
         return decision
 
     return checked
-
-
-def differs(expression: sympy.Basic, decision: bool) -> bool:
-    """Whether a condition on one symbol decides otherwise for some batch size."""
-    symbols = list(expression.free_symbols)
-    if len(symbols) != 1:
-        return False
-    named = {int(k) + d for k in expression.atoms(sympy.Integer) for d in (-1, 0, 1)}
-    sizes = {*SIZES, *(size for size in named if size > 0)}
-    return any(bool(expression.subs(symbols[0], size)) != decision for size in sizes)

@@ -49,6 +49,7 @@ class TracedLoss:
         updates: the values that the model would write to its buffers, by buffer name.
         batch: the symbol that ``torch.export`` gave to the batch size.
         constants: tensors that the forward makes from literals, by the name in ``buffers``.
+        refusal: what is to be raised, after all, where the graph holds for some batch sizes only.
     """
 
     graph: fx.Graph
@@ -59,6 +60,7 @@ class TracedLoss:
     updates: Mapping[str, fx.Node] = field(default_factory=dict)
     batch: sympy.Symbol = N
     constants: Mapping[str, Tensor] = field(default_factory=dict)
+    refusal: CompileError | None = None
 
     @property
     def loss(self) -> fx.Node:

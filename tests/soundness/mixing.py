@@ -58,7 +58,7 @@ ONE_EXAMPLE_WITH_ANOTHER = {
     "attention over the batch": (lambda h: torch.softmax(h @ h.T, -1) @ h, "pairs every example"),
     "covariance": (lambda h: h @ (h.T @ h), "over dim [01] .* carries the examples"),
     "differences of pairs": (lambda h: (h[:, None] - h[None]).square().sum((1, 2)), "pairs every example"),
-    "a batch kernel": (lambda h: torch.exp(-torch.cdist(h, h)).mean(1, keepdim=True), "pairs every example"),
+    "a batch kernel": (lambda h: torch.exp(-torch.cdist(h, h)).mean(1, keepdim=True), "some batch sizes"),
     "einsum over the batch": (lambda h: torch.einsum("nd,md->nm", h, h), "pairs every example"),
     "x + x[0]": (lambda h: h + h[0], "select over dim 0"),
     "the first example, kept as a row": (lambda h: h + h[:1], "slice over dim 0"),
@@ -76,7 +76,7 @@ ONE_EXAMPLE_WITH_ANOTHER = {
     "a causal mask over examples": (lambda h: torch.tril(torch.ones(h.shape[0], h.shape[0]).to(h)) @ h, "examples"),
     "the batch merged into features": (lambda h: torch.softmax(h.reshape(1, -1), 1).view(-1, 3), "softmax over dim 1"),
     "features and examples exchanged by a view": (lambda h: h.reshape(3, -1).T, "view from"),
-    "the transpose viewed as a batch": (lambda h: h.T.reshape(h.shape[0], 3), "view from"),
+    "the transpose viewed as a batch": (lambda h: h.T.reshape(h.shape[0], 3), "some batch sizes"),
 }  # fmt: skip
 
 THE_BATCH_SIZE = {
@@ -128,17 +128,18 @@ OF_MODELS = {
     "a count of steps in a buffer": (
         count, {"f": nn.Linear(5, 3), "steps": torch.zeros(())}, (5,), "updates its buffer steps"),
     "nn.RNN with the batch as time": (
-        lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.RNN(3, 3)}, (4, 5), "rnn|select|unbind"),
+        lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.RNN(3, 3)}, (4, 5), "some batch sizes"),
     "nn.LSTM with the batch as time": (
-        lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.LSTM(3, 3)}, (4, 5), "lstm|select|unbind"),
+        lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.LSTM(3, 3)}, (4, 5), "some batch sizes"),
     "nn.GRU with the batch as time": (
-        lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.GRU(3, 3)}, (4, 5), "gru|select|unbind"),
+        lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.GRU(3, 3)}, (4, 5), "some batch sizes"),
     "nn.MultiheadAttention with the batch as time": (
         lambda m, x: m.a(x, x, x)[0], {"a": nn.MultiheadAttention(4, 2)}, (3, 4), "examples"),
     "nn.TransformerEncoderLayer with the batch as time": (
-        lambda m, x: m.a(x), {"a": nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0)}, (3, 4), "examples"),
+        lambda m, x: m.a(x), {"a": nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0)}, (3, 4),
+        "scaled_dot_product_attention"),
     "attention by hand with the batch as time": (
-        lambda m, x: torch.softmax(m.q(x).transpose(0, 1) @ m.k(x).permute(1, 2, 0), -1),
+        lambda m, x: (torch.softmax(m.q(x).transpose(0, 1) @ m.k(x).permute(1, 2, 0), -1) @ x.transpose(0, 1)).transpose(0, 1),
         {"q": nn.Linear(4, 4), "k": nn.Linear(4, 4)}, (3, 4), "pairs every example"),
     "a convolution over time, the batch as time": (
         lambda m, x: m.f(x.permute(1, 2, 0)).permute(2, 0, 1), {"f": nn.Conv1d(5, 3, 3, padding=1)}, (4, 5), "conv1d"),
@@ -149,7 +150,7 @@ OF_MODELS = {
 #: name: (loss of (output, target), shape of one output, shape of one target, what the message says)
 OF_LOSSES = {
     "in-batch negatives (InfoNCE)": (info_nce, (3,), (3,), "pairs every example"),
-    "hardest negative of the batch": (hard_negatives, (3,), (3,), "pairs every example"),
+    "hardest negative of the batch": (hard_negatives, (3,), (3,), "some batch sizes"),
     "cross-entropy averaged over valid tokens": (
         lambda o, t: F.cross_entropy(o.mT, (t > 0).long(), ignore_index=0), (4, 3), (4,), "valid tokens"),
     "a mean over valid tokens by a mask": (token_mean, (4, 3), (4,), "no plain sum or mean"),
@@ -167,13 +168,13 @@ OF_LOSSES = {
     "moments of two batches matched (MMD, CORAL)": (
         lambda o, t: (o.mean(0) - t.mean(0)).square().expand(o.shape[0], 3).sum(1), (3,), (3,), "mean over dim 0"),
     "decorrelation (Barlow twins)": (
-        lambda o, t: ((o.T @ t / 7 - torch.eye(3).to(o)) ** 2).sum(), (3,), (3,), "no plain sum|belongs to no example|mm"),
+        lambda o, t: ((o.T @ t / 7 - torch.eye(3).to(o)) ** 2).sum(), (3,), (3,), "matmul over dim 1"),
     "variance of the batch held up (VICReg)": (
         lambda o, t: (o - t).square().mean(1) + F.relu(1 - o.std(0)).sum(), (3,), (3,), "std over dim 0"),
     "Cox partial likelihood": (
         lambda o, t: -(o[:, 0] - o[:, 0].logcumsumexp(0)), (3,), (3,), "logcumsumexp over dim 0"),
     "ranks of neighbours in the batch": (
-        lambda o, t: F.margin_ranking_loss(o[:-1, 0], o[1:, 0], t[1:, 0].sign()), (3,), (3,), "slice over dim 0"),
+        lambda o, t: F.margin_ranking_loss(o[:-1, 0], o[1:, 0], t[1:, 0].sign()), (3,), (3,), "some batch sizes"),
     "R² (the batch's variance in a quotient)": (
         lambda o, t: (o - t).square().mean(1) / (t - t.mean(0)).square().sum(), (3,), (3,), "(mean|sum) over dim 0"),
 }  # fmt: skip
