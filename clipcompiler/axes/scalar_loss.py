@@ -99,8 +99,8 @@ class Opener:
     def scaled(self, node: fx.Node, weight: sympy.Expr) -> list[Term]:
         """A product with a number, or a quotient by one (the batch size among them)."""
         number = self.traced.extent(node.args[1])
-        if isinstance(number, Tensor):
-            raise self.refusal(node, "a loss of the whole batch times or over another value of it", TOKENS)
+        if isinstance(number, Tensor) and node.target is aten.div.Tensor:
+            raise self.refusal(node, "one sum over the batch is divided by another value of it", TOKENS)
         if not isinstance(number, (int, float, sympy.Expr)):
             raise self.refusal(node)
         factor = sympy.sympify(number)

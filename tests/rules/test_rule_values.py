@@ -17,7 +17,9 @@ FORMS = [(sample, form_of(sample)) for sample in SAMPLES]
 EQUATIONS = [(sample, form) for sample, form in FORMS if isinstance(form, Equation)]
 REGROUPED = [(sample, form) for sample, form in FORMS if isinstance(form, Regrouped) and not sample.mixed]
 #: Ops whose elements are drawn, or left as they are in memory.
-DRAWN = (aten.rand.default, aten.randn.default, aten.empty.memory_format, aten.new_empty.default)
+DRAWN = (
+    aten.rand.default, aten.randn.default, aten.randperm.default, aten.empty.memory_format, aten.new_empty.default,
+)  # fmt: skip
 CREATED = [sample for sample, form in FORMS if isinstance(form, Created) and sample.op not in DRAWN]
 
 
