@@ -45,12 +45,12 @@ def transfer(
             raise cut(call, layouts[form.operand], shape, origin)
         return regrouped
     aligned = form.alignment() if isinstance(form, Equation) else form
+    read = {n: v for n, v in layouts.items() if not isinstance(form, Equation) or form.reads(n)}
+    refuse_mixing(aligned, read, in_place, origin)
     if call.sized and not aligned.sizes:
         raise batch_size_in_value(origin)
     if len(aligned.dims) != len(shape):
         return None
-    read = {n: v for n, v in layouts.items() if not isinstance(form, Equation) or form.reads(n)}
-    refuse_mixing(aligned, read, in_place, origin)
     met = tuple(meet(row, read, size, origin) for row, size in zip(aligned.dims, shape, strict=True))
     return grown(met, shape, origin, sizes=aligned.sizes)
 
@@ -112,8 +112,7 @@ def grown(layout: Layout, shape: tuple[Any, ...], origin: Origin, *, sizes: bool
     carrying = carrying_dims(tuple(dims))
     if len(carrying) > 1 or any(dim.count(EXAMPLES) > 1 for dim in dims):
         raise ExamplesMixed(
-            f"{short_name(origin.op)} pairs every example with every example: dims {spoken(carrying)} of "
-            f"{show(tuple(dims))} both carry the examples (n)",
+            f"{short_name(origin.op)} pairs every example with every example: {spoken(carrying)} of {show(tuple(dims))}",
             origin=origin,
             remedy=PAIRS,
         )
@@ -121,8 +120,10 @@ def grown(layout: Layout, shape: tuple[Any, ...], origin: Origin, *, sizes: bool
 
 
 def spoken(dims: list[int]) -> str:
-    """``0 and 1``"""
-    return " and ".join(map(str, dims))
+    """Which dims carry the examples, in words."""
+    if len(dims) == 1:
+        return f"they lie twice in dim {dims[0]}"
+    return f"they lie in dims {' and '.join(map(str, dims))}"
 
 
 def has_batch(size: Any) -> bool:

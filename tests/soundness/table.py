@@ -49,7 +49,8 @@ def code_text(function):
     if isinstance(node, ast.Lambda):
         return ast.unparse(node.body)
     statements = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-    return "; ".join(" ".join(ast.unparse(s).split()) for s in statements)
+    text = "; ".join(" ".join(ast.unparse(s).split()) for s in statements)
+    return text.removeprefix("return ")
 
 
 def between(page, mark):
