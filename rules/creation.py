@@ -36,7 +36,8 @@ def arange(*bounds: Any, **options: Any) -> Form:
 
 
 @op_rule(
-    aten.linspace.default, aten.randperm.default, aten.scalar_tensor.default, aten.eye.default, aten.eye.m, aten.tril_indices.default, aten.triu_indices.default,
+    aten.linspace.default, aten.randperm.default, aten.scalar_tensor.default, aten.eye.default, aten.eye.m,
+    aten.tril_indices.default, aten.triu_indices.default,
 )  # fmt: skip
 def places(*arguments: Any, **options: Any) -> Form:
     """y[s] = a number that depends on the place s, or on the sizes"""

@@ -88,7 +88,9 @@ def is_copy(form: Equation) -> bool:
     """y[n,s] = x[n,s]: one element of the operand, at plain letters, none of them summed."""
     if form.rest or form.where or not form.value.is_Indexed:
         return False
-    left, right = ({letter for e in entries for letter in e.free_symbols} for entries in (form.index, form.value.indices))
+    left, right = (
+        {letter for e in entries for letter in e.free_symbols} for entries in (form.index, form.value.indices)
+    )
     entries = [e for e in (*form.index, *form.value.indices) if e != 0]
     return right <= left and all(e.is_Symbol or isinstance(e, sympy.Tuple) for e in entries)
 

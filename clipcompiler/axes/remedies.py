@@ -7,8 +7,8 @@ from clipcompiler.trace.batch_norm import BATCH_NORM
 __all__ = ["OWN_PLACE", "PAIRS", "TOKENS", "remedy_for"]
 
 PAIRS = (
-    "a loss of pairs (in-batch negatives, a batch kernel) is not clippable example by example: make the group the unit, "
-    "one row of the batch a whole group of examples that is clipped together, or take the pairs within an example"
+    "a loss of pairs (in-batch negatives, a batch kernel) is not clippable example by example: make the group the "
+    "unit, one row of the batch a whole group of examples that is clipped together, or take pairs within an example"
 )
 TOKENS = (
     "average each sequence over its own valid tokens: loss = F.cross_entropy(…, reduction='none'), then "
@@ -24,19 +24,54 @@ REMEDIES = (
         ("instance_norm",),
         "its running statistics are updated from the whole batch: set track_running_stats=False, or eval mode",
     ),
-    (("layer_norm", "rms_norm", "group_norm"), "normalise over the dims within an example: nn.LayerNorm(D), not (N, D)"),
+    (
+        ("layer_norm", "rms_norm", "group_norm"),
+        "normalise over the dims within an example: nn.LayerNorm(D), not (N, D)",
+    ),
     (("softmax", "logsumexp"), "take it over a dim within the example, as in softmax(x, dim=-1)"),
     (
-        ("mean", "sum", "std", "var", "max", "min", "norm", "amax", "amin", "median", "prod", "any", "all", "argmax",
-         "argmin"),
+        (
+            "mean",
+            "sum",
+            "std",
+            "var",
+            "max",
+            "min",
+            "norm",
+            "amax",
+            "amin",
+            "median",
+            "prod",
+            "any",
+            "all",
+            "argmax",
+            "argmin",
+        ),
         "reduce over the dims within an example and keep the examples apart, as in x.mean(dim=1)",
     ),
     (
-        ("cumsum", "cumprod", "cummax", "logcumsumexp", "sort", "argsort", "topk", "flip", "roll", "cat", "pad", "fft", "rfft"),
+        (
+            "cumsum",
+            "cumprod",
+            "cummax",
+            "logcumsumexp",
+            "sort",
+            "argsort",
+            "topk",
+            "flip",
+            "roll",
+            "cat",
+            "pad",
+            "fft",
+            "rfft",
+        ),
         "name a dim within the example, as in x.flip(1)",
     ),
     (("mm", "bmm", "matmul", "linear", "einsum", "dot", "cdist"), PAIRS),
-    (("conv1d", "conv2d", "conv3d", "pool1d", "pool2d", "pool3d"), "put the examples in the first dim: [n, channels, …]"),
+    (
+        ("conv1d", "conv2d", "conv3d", "pool1d", "pool2d", "pool3d"),
+        "put the examples in the first dim: [n, channels, …]",
+    ),
     (("index", "gather", "select", "slice", "embedding", "scatter", "put"), OWN_PLACE),
 )
 

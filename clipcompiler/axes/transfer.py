@@ -105,14 +105,16 @@ def grown(layout: Layout, shape: tuple[Any, ...], origin: Origin, *, sizes: bool
             dims.append((EXAMPLES,))
         else:
             raise ExamplesMixed(
-                f"{short_name(origin.op)} makes a dim of extent {size}, of which it is not known where each example lies",
+                f"{short_name(origin.op)} makes a dim of extent {size}, "
+                "of which it is not known where each example lies",
                 origin=origin,
                 remedy="give the batch size a dim of its own",
             )
     carrying = carrying_dims(tuple(dims))
     if len(carrying) > 1 or any(dim.count(EXAMPLES) > 1 for dim in dims):
         raise ExamplesMixed(
-            f"{short_name(origin.op)} pairs every example with every example: {spoken(carrying)} of {show(tuple(dims))}",
+            f"{short_name(origin.op)} pairs every example with every example: "
+            f"{spoken(carrying)} of {show(tuple(dims))}",
             origin=origin,
             remedy=PAIRS,
         )

@@ -25,7 +25,9 @@ def refuse_batch_norm(error: Exception) -> None:
     Raises:
         ExamplesMixed: with the user's line that calls it.
     """
-    if not any(Path(frame.filename) == Path(str(batchnorm.__file__)) for frame in traceback.extract_tb(error.__traceback__)):
+    if not any(
+        Path(frame.filename) == Path(str(batchnorm.__file__)) for frame in traceback.extract_tb(error.__traceback__)
+    ):
         return
     raise ExamplesMixed(
         "batch norm in training mode (momentum=None: a mean over all steps) reads the whole batch",

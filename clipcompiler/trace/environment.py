@@ -25,6 +25,7 @@ from clipcompiler.trace.wrap import WithoutValueChecks, own_name
 
 __all__ = ["tracing"]
 
+
 @contextmanager
 def tracing(model: nn.Module) -> Iterator[Assumptions]:
     """Within it, ``torch.export`` keeps the user's lines and meets no gradient that the ops do not show.
@@ -36,7 +37,7 @@ def tracing(model: nn.Module) -> Iterator[Assumptions]:
             branch on the batch size that goes one way for some sizes and another way for others.
     """
     refuse_hooks(model)
-    assumptions = Assumptions(lambda: user_origin("torch.export"))
+    assumptions = Assumptions()
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         stack.callback(logging.disable, logging.root.manager.disable)

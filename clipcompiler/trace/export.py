@@ -99,9 +99,7 @@ def exported_at_once_or_deferred(
     except UserError as error:
         if "satisfy the generated guard" not in str(error):
             raise
-    program = export(
-        module, batch, dynamic_shapes=dims, strict=False, prefer_deferred_runtime_asserts_over_guards=True
-    )
+    program = export(module, batch, dynamic_shapes=dims, strict=False, prefer_deferred_runtime_asserts_over_guards=True)
     return program, refusal_of_conditions(program, assumptions)
 
 
@@ -126,7 +124,7 @@ def refusal_of_conditions(program: ExportedProgram, assumptions: Assumptions) ->
         deferred = [a.expr for asserts in environment.deferred_runtime_asserts.values() for a in asserts]
         for condition in deferred + [guard.expr for guard in environment.guards]:
             if differs(condition, True):
-                named = condition.xreplace({symbol: N for symbol in condition.free_symbols})
+                named = condition.xreplace(dict.fromkeys(condition.free_symbols, N))
                 return UntraceableModel(
                     f"the model works only for batch sizes N with {named}",
                     origin=assumptions.origin(condition),

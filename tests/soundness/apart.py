@@ -5,8 +5,17 @@ name: (why the examples stay apart, forward of (model, x), parts, shape of one e
 
 import torch
 from apart_parts import (
-    continuous_positions, frames, in_blocks, loss_of_losses, one_hot, recurrent, running, scaled_by_hand, shifted,
-    windows, written,
+    continuous_positions,
+    frames,
+    in_blocks,
+    loss_of_losses,
+    one_hot,
+    recurrent,
+    running,
+    scaled_by_hand,
+    shifted,
+    windows,
+    written,
 )  # fmt: skip
 from patterns import parameter
 from torch import nn
@@ -34,12 +43,14 @@ LAYOUTS = {
         lambda m, x: m.f(x.permute(1, 0, 2, 3).reshape(-1, 4)).view(3, -1, 2, 2).transpose(0, 1),
         {"f": nn.Linear(4, 2)}, (3, 2, 4)),
     "time-major": ("the examples are dim 1", lambda m, x: m.f(x.transpose(0, 1)).transpose(0, 1), layer(), (4, 5)),
-    "examples last": ("the examples are dim 1 of the product", lambda m, x: (m.w @ x.T).T, {"w": parameter(3, 5)}, (5,)),
+    "examples last": (
+        "the examples are dim 1 of the product", lambda m, x: (m.w @ x.T).T, {"w": parameter(3, 5)}, (5,)),
     "examples last, positions within": (
         TIME_FIRST, lambda m, x: (m.w @ x.permute(2, 1, 0).reshape(5, -1)).reshape(3, 4, -1).permute(2, 0, 1),
         {"w": parameter(3, 5)}, (4, 5)),
     "a composite dim beside an equal one": (
-        MERGED, lambda m, x: F.linear(x.reshape(-1, 3, 5), m.w).view(x.shape[0], -1), {"w": parameter(2, 5)}, (3, 3, 5)),
+        MERGED, lambda m, x: F.linear(x.reshape(-1, 3, 5), m.w).view(x.shape[0], -1), {"w": parameter(2, 5)},
+        (3, 3, 5)),
     "a composite dim in an einsum": (
         MERGED, lambda m, x: torch.einsum("b...i,oi->b...o", x.reshape(-1, 3, 5), m.w).view(x.shape[0], -1),
         {"w": parameter(2, 5)}, (3, 3, 5)),
@@ -80,7 +91,8 @@ OVER_ANOTHER_DIM = {
         WITHIN, lambda m, x: torch.fft.rfft(m.f(x), dim=1).abs(), layer(), (4, 5)),
     "top-k of an example": (WITHIN, lambda m, x: m.f(x).topk(2, dim=1)[0], layer(), (5,)),
     "statistics of an example": (
-        WITHIN, lambda m, x: (m.f(x) - m.f(x).mean(1, keepdim=True)) / (1 + m.f(x).std(1, keepdim=True)), layer(), (5,)),
+        WITHIN, lambda m, x: (m.f(x) - m.f(x).mean(1, keepdim=True)) / (1 + m.f(x).std(1, keepdim=True)), layer(),
+        (5,)),
     "layer norm over (T, D)": (WITHIN, lambda m, x: m.n(m.f(x)), layer(n=nn.LayerNorm((4, 3))), (4, 5)),
     "attention within an example": (
         "n stands in front of both products", lambda m, x: torch.softmax(m.f(x) @ m.f(x).mT, -1) @ x, layer(), (4, 5)),
@@ -98,7 +110,8 @@ OVER_ANOTHER_DIM = {
         (4, 5)),
     "contrast within an example": (
         "negatives are the example's own views",
-        lambda m, x: torch.logsumexp(F.normalize(m.f(x), dim=-1) @ F.normalize(m.f(x), dim=-1).mT, -1), layer(), (4, 5)),
+        lambda m, x: torch.logsumexp(F.normalize(m.f(x), dim=-1) @ F.normalize(m.f(x), dim=-1).mT, -1), layer(),
+        (4, 5)),
     "a mean over valid tokens, sequence by sequence": (
         "each sequence is divided by its own count",
         lambda m, x: (m.f(x) * (x[..., :1] > 0)).sum(1) / (1 + (x[..., :1] > 0).sum(1)), layer(), (4, 5)),
@@ -115,7 +128,8 @@ LOOKED_UP = {
     "several tokens by arange": (
         OWN, lambda m, x: m.f(x)[torch.arange(x.shape[0])[:, None], (x[:, :2, 0] > 0).long()], layer(), (4, 5)),
     "last token by arange, time first": (
-        OWN, lambda m, x: m.f(x).transpose(0, 1)[(x[..., 0] > 0).sum(1) - 1, torch.arange(x.shape[0])], layer(), (4, 5)),
+        OWN, lambda m, x: m.f(x).transpose(0, 1)[(x[..., 0] > 0).sum(1) - 1, torch.arange(x.shape[0])], layer(),
+        (4, 5)),
     "examples repeated by arange": (
         OWN, lambda m, x: m.f(x)[torch.arange(x.shape[0])[:, None].expand(-1, 2).flatten()].view(x.shape[0], -1),
         layer(), (5,)),
@@ -181,7 +195,8 @@ PROGRAMS = {
         "each example reads its own row of it", lambda m, x: m.g(m.e((x > 0).long())),
         {"e": nn.Embedding(2, 3).requires_grad_(False), "g": nn.Linear(3, 2)}, (5,)),
     "tied heads": (
-        "the gradients of both uses are added before the norm", lambda m, x: F.linear(torch.tanh(F.linear(x, m.w)), m.w.t()),
+        "the gradients of both uses are added before the norm",
+        lambda m, x: F.linear(torch.tanh(F.linear(x, m.w)), m.w.t()),
         {"w": parameter(3, 5)}, (5,)),
     "two heads of one trunk": (
         "the gradients of both paths are added", lambda m, x: torch.cat([m.g(m.f(x)), m.h(m.f(x))], 1),
@@ -205,7 +220,8 @@ PROGRAMS = {
     "a feature dim of none": (
         "there is nothing to mix", lambda m, x: m.f(x) + m.g(x[:, :0]), layer(g=nn.Linear(0, 3)), (5,)),
     "every dim one": (
-        "dims of one are told from N", lambda m, x: m.f(m.g(x)), {"f": nn.Linear(1, 1), "g": nn.Conv1d(1, 1, 1)}, (1, 1)),
+        "dims of one are told from N", lambda m, x: m.f(m.g(x)),
+        {"f": nn.Linear(1, 1), "g": nn.Conv1d(1, 1, 1)}, (1, 1)),
 }  # fmt: skip
 
 APART = {**LAYOUTS, **OVER_ANOTHER_DIM, **LOOKED_UP, **MADE, **PROGRAMS}

@@ -8,13 +8,13 @@ from table import PAGE, between, code_text, exact_table, refused_table
 #: Words of which each must be in the name of a pattern.
 REFUSED = """
 batch norm; softmax over the batch; cumsum over; sort over; topk over; roll of; flip of; Fourier; max over; norm over;
-standard deviation over; x − x.mean(0); x + x[0]; permuted batch; gathered batch; scattered batch; shifted batch; x @ xᵀ;
-merged into features; nn.RNN; nn.LSTM; nn.MultiheadAttention; layer norm over (N, D); running mean; InfoNCE; valid tokens;
-class weights
+standard deviation over; x − x.mean(0); x + x[0]; permuted batch; gathered batch; scattered batch; shifted batch;
+x @ xᵀ; merged into features; nn.RNN; nn.LSTM; nn.MultiheadAttention; layer norm over (N, D); running mean; InfoNCE;
+valid tokens; class weights
 """
 EXACT = """
-flattened tokens; time-major; window partition; expanded class token; last token by arange; relative position; tied heads;
-reused module; in-place ops; batch norm in eval mode; unused statistics; frozen
+flattened tokens; time-major; window partition; expanded class token; last token by arange; relative position;
+tied heads; reused module; in-place ops; batch norm in eval mode; unused statistics; frozen
 """
 
 
