@@ -73,7 +73,7 @@ ONE_EXAMPLE_WITH_ANOTHER = {
     "a batch looked up by the batch": (lambda h: h[h.argmax(1)], "index over dim 0"),
     "a mask of the batch": (lambda h: torch.where((h.mean(0) > 0)[None], h, -h), "mean over dim 0"),
     "the largest draw": (lambda h: h * torch.rand(h.shape[0], 1).max(), "max over dim 0"),
-    "a causal mask over examples": (lambda h: torch.tril(torch.ones(h.shape[0], h.shape[0]).to(h)) @ h, "examples"),
+    "a causal mask over examples": (lambda h: torch.tril(torch.ones(h.shape[0], h.shape[0]).to(h)) @ h, "pairs every"),
     "the batch merged into features": (lambda h: torch.softmax(h.reshape(1, -1), 1).view(-1, 3), "softmax over dim 1"),
     "features and examples exchanged by a view": (lambda h: h.reshape(3, -1).T, "view from"),
     "the transpose viewed as a batch": (lambda h: h.T.reshape(h.shape[0], 3), "some batch sizes"),
@@ -134,7 +134,7 @@ OF_MODELS = {
     "nn.GRU with the batch as time": (
         lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.GRU(3, 3)}, (4, 5), "some batch sizes"),
     "nn.MultiheadAttention with the batch as time": (
-        lambda m, x: m.a(x, x, x)[0], {"a": nn.MultiheadAttention(4, 2)}, (3, 4), "examples"),
+        lambda m, x: m.a(x, x, x)[0], {"a": nn.MultiheadAttention(4, 2)}, (3, 4), "pairs every example"),
     "nn.TransformerEncoderLayer with the batch as time": (
         lambda m, x: m.a(x), {"a": nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0)}, (3, 4),
         "scaled_dot_product_attention"),

@@ -1,5 +1,7 @@
 """A mixing pattern by its name → its code and its refusal."""
 
+from functools import cache
+
 import torch
 from mixing import OF_LOSSES, OF_MODELS, OF_VALUES
 from patterns import Pattern, losses
@@ -38,6 +40,7 @@ def refused(model, loss_fn, batch):
     raise AssertionError("the model was compiled")
 
 
+@cache
 def refusal(name):
     """The refusal of a pattern of the registry."""
     if name in OF_LOSSES:
