@@ -96,6 +96,15 @@ OVER_ANOTHER_DIM = {
     "layer norm over (T, D)": (WITHIN, lambda m, x: m.n(m.f(x)), layer(n=nn.LayerNorm((4, 3))), (4, 5)),
     "attention within an example": (
         "n stands in front of both products", lambda m, x: torch.softmax(m.f(x) @ m.f(x).mT, -1) @ x, layer(), (4, 5)),
+    "nn.MultiheadAttention, batch first": (
+        "the examples are the batch dim of both products", lambda m, x: m.a(x, x, x)[0],
+        {"a": nn.MultiheadAttention(4, 2, batch_first=True)}, (3, 4)),
+    "nn.MultiheadAttention, time-major": (
+        "n·heads is the batch dim of both products",
+        lambda m, x: m.a(x.transpose(0, 1), x.transpose(0, 1), x.transpose(0, 1))[0].transpose(0, 1),
+        {"a": nn.MultiheadAttention(4, 2)}, (3, 4)),
+    "distances within an example": (
+        "every pair is of one example", lambda m, x: torch.cdist(m.f(x), m.f(x)), layer(), (4, 5)),
     "time-major attention by hand": (
         "the examples are the batch dim of both products",
         lambda m, x: torch.einsum("snt,tnd->nsd", torch.softmax(
