@@ -14,15 +14,19 @@ class CompileError(Exception):
         reason: what is wrong, in one sentence.
         origin: the op, module path and source line it concerns; ``None`` where no op is concerned.
         remedy: what the user can do about it.
+        path: the ops through which the value reaches the loss, as ``mean → sub → linear (fc)``; empty where unknown.
     """
 
-    def __init__(self, reason: str, *, origin: Origin | None = None, remedy: str = "") -> None:
+    def __init__(self, reason: str, *, origin: Origin | None = None, remedy: str = "", path: str = "") -> None:
         self.reason = reason
         self.origin = origin
         self.remedy = remedy
+        self.path = path
         lines = [reason]
         if origin is not None:
             lines += [f"  {line}" for line in str(origin).splitlines()]
+        if path:
+            lines.append(f"  to the loss: {path}")
         if remedy:
             lines.append(f"  remedy: {remedy}")
         super().__init__("\n".join(lines))
@@ -30,6 +34,10 @@ class CompileError(Exception):
 
 class ExamplesMixed(CompileError):
     """An op reads several examples at once, so that no gradient belongs to one example."""
+
+    def along(self, path: str) -> ExamplesMixed:
+        """The same refusal, with the path from the op to the loss."""
+        return ExamplesMixed(self.reason, origin=self.origin, remedy=self.remedy, path=path)
 
 
 class NoRule(CompileError):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from clipcompiler.dsl import Form, Operand, aligned, aten, expands, mixes, op_rule, pointwise
+from clipcompiler.dsl import Form, Operand, aligned, aten, copies, expands, mixes, op_rule
 
 
 @op_rule(
@@ -11,7 +11,7 @@ from clipcompiler.dsl import Form, Operand, aligned, aten, expands, mixes, op_ru
 )  # fmt: skip
 def copy(self: Operand, *options: Any, **more: Any) -> Form:
     """y = x, in another dtype or layout, or (detach) without its gradient"""
-    return pointwise(None, self)
+    return copies(self)
 
 
 @op_rule(aten.copy.default, aten.fill.Tensor)

@@ -28,9 +28,16 @@ def new_full(self: Operand, size: Any, fill_value: Any, **options: Any) -> Form:
     return created(sizes=not isinstance(fill_value, sympy.Expr))
 
 
+@op_rule(aten.arange.default, aten.arange.start, aten.arange.start_step)
+def arange(*bounds: Any, **options: Any) -> Form:
+    """y[s] = start + step·s; y[s] = s where start is 0 and step is 1"""
+    start, step = bounds[0] if len(bounds) > 1 else 0, bounds[2] if len(bounds) > 2 else 1
+    return created(sizes=False, places=bool(start == 0 and step == 1))
+
+
 @op_rule(
-    aten.arange.default, aten.arange.start, aten.arange.start_step, aten.linspace.default,
-    aten.scalar_tensor.default, aten.eye.default, aten.eye.m, aten.tril_indices.default, aten.triu_indices.default,
+    aten.linspace.default, aten.randperm.default, aten.scalar_tensor.default, aten.eye.default, aten.eye.m,
+    aten.tril_indices.default, aten.triu_indices.default,
 )  # fmt: skip
 def places(*arguments: Any, **options: Any) -> Form:
     """y[s] = a number that depends on the place s, or on the sizes"""

@@ -7,7 +7,7 @@ from clipcompiler.dsl import Form, Operand, aligned, aten, mixes, op_rule
 
 @op_rule(aten.index.Tensor)
 def index(self: Operand, indices: list[Operand | None]) -> Form:
-    """y[s, t] = x[i[s], j[s], t]: the indexed dims are read anywhere, the others run along"""
+    """y[s, t] = x[i[s], j[s], t]: the indexed dims are read where the indices say, the others run along"""
     given = [d for d, i in enumerate(indices) if i is not None]
     tensors = [i for i in indices if i is not None]
     rank = max(i.ndim for i in tensors)
@@ -18,20 +18,22 @@ def index(self: Operand, indices: list[Operand | None]) -> Form:
                 looked_up[rank - i.ndim + d].append((i, d))
     kept: list[list[tuple[Operand, int]]] = [[(self, d)] for d in range(self.ndim) if d not in given]
     front = given[0] if given == list(range(given[0], given[-1] + 1)) else 0
-    return aligned(*kept[:front], *looked_up, *kept[front:])
+    lookups = [(self, d, i) for d, i in enumerate(indices) if i is not None]
+    return aligned(*kept[:front], *looked_up, *kept[front:], lookups=lookups)
 
 
 @op_rule(aten.embedding.default)
 def embedding(weight: Operand, indices: Operand, *options: Any) -> Form:
     """y[s,d] = W[i[s], d]"""
-    return aligned(*([(indices, d)] for d in range(indices.ndim)), [(weight, 1)])
+    return aligned(*([(indices, d)] for d in range(indices.ndim)), [(weight, 1)], lookups=[(weight, 0, indices)])
 
 
 @op_rule(aten.index_select.default)
 def index_select(self: Operand, dim: int, index: Operand) -> Form:
     """y[t, s] = x[i[t], s] along one dim"""
     gone = dim % self.ndim
-    return aligned(*([(index, 0)] if d == gone else [(self, d)] for d in range(self.ndim)))
+    rows = ([(index, 0)] if d == gone else [(self, d)] for d in range(self.ndim))
+    return aligned(*rows, lookups=[(self, gone, index)])
 
 
 @op_rule(aten.one_hot.default)

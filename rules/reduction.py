@@ -147,7 +147,7 @@ def gather(self: Operand, dim: int, index: Operand, *, sparse_grad: bool = False
     gone = dim % max(self.ndim, 1)
     whole = [d != gone and self.shape[d] == index.shape[d] for d in range(index.ndim)]
     rows = ([(index, d), (self, d)] if whole[d] else [(index, d)] if d == gone else [] for d in range(index.ndim))
-    return aligned(*rows)
+    return aligned(*rows, lookups=[(self, gone, index)])
 
 
 @op_rule(aten.cosine_similarity.default)

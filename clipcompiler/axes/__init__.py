@@ -4,6 +4,7 @@ from clipcompiler.axes.analyse import Analysis, Axes, refuse_updates
 from clipcompiler.axes.example_losses import example_losses
 from clipcompiler.axes.scalar_loss import open_reduction
 from clipcompiler.dsl import RuleSet
+from clipcompiler.errors import NoRule
 from clipcompiler.trace.traced import TracedLoss
 
 __all__ = ["Axes", "analyse"]
@@ -16,13 +17,21 @@ def analyse(traced: TracedLoss, rules: RuleSet) -> Axes:
         ExamplesMixed: where an op reads several examples at once, or a buffer is updated from the batch.
         NoRule: where an op that reads examples has no rule.
         UnsupportedLoss: where the loss is neither N losses nor a plain sum or mean of N losses.
-        UntraceableModel: where the model updates a buffer that the compiled step would leave stale.
+        UntraceableModel: where the model updates a buffer that the compiled step would leave stale, or holds for
+            some batch sizes only.
     """
     scalar = traced.shape(traced.loss) == ()
     opened, terms = open_reduction(traced)
     analysis = Analysis(opened, rules)
-    for node in opened.graph.nodes:
-        analysis.visit(node)
+    try:
+        for node in opened.graph.nodes:
+            analysis.visit(node)
+    except NoRule as error:
+        if traced.refusal is not None:
+            raise traced.refusal from error
+        raise
     refuse_updates(opened)
+    if traced.refusal is not None:
+        raise traced.refusal
     closed = example_losses(analysis, terms, scalar=scalar)
     return Axes(closed, analysis.layouts, analysis.calls, analysis.trainable)

@@ -11,11 +11,13 @@ from torch import Tensor, fx
 
 from clipcompiler.axes.call import Call, call, operands_of
 from clipcompiler.axes.layout import Layout, batch_dim, carrying_dims, plain, show, size_of
+from clipcompiler.axes.places import is_own_place, looked_up_in_place
 from clipcompiler.axes.transfer import batch_size_in_value, has_batch, transfer
 from clipcompiler.dsl import Auxiliary, Equation, Operand, RuleSet
 from clipcompiler.errors import CompileError, ExamplesMixed, NoRule, UntraceableModel
 from clipcompiler.origin import Origin
 from clipcompiler.trace.flow import sources_of
+from clipcompiler.trace.path import path_to_loss
 from clipcompiler.trace.source import op_name
 from clipcompiler.trace.traced import TracedLoss
 
@@ -60,16 +62,27 @@ class Axes:
 
 @dataclass(slots=True)
 class Analysis:
-    """The axis analysis under way: what is known of the nodes seen so far."""
+    """The axis analysis under way: what is known of the nodes seen so far.
+
+    ``places`` are the values whose elements are the places in the batch of the examples they belong to.
+    """
 
     traced: TracedLoss
     rules: RuleSet
     layouts: dict[fx.Node, Value] = field(default_factory=dict)
     calls: dict[fx.Node, Call] = field(default_factory=dict)
     trainable: dict[fx.Node, frozenset[fx.Node]] = field(default_factory=dict)
+    places: set[fx.Node] = field(default_factory=set)
 
     def visit(self, node: fx.Node) -> None:
-        """Finds the layout of one node from those of its operands."""
+        """Finds the layout of one node from those of its operands; a refusal names the path from it to the loss."""
+        try:
+            self.find(node)
+        except ExamplesMixed as refusal:
+            raise refusal.along(path_to_loss(node)) from refusal.__cause__
+
+    def find(self, node: fx.Node) -> None:
+        """The layout of one node, by its kind."""
         if node.op == "placeholder":
             self.place(node)
         elif node.op == "call_function" and node.target is operator.getitem:
@@ -152,8 +165,12 @@ class Analysis:
         if isinstance(made.form, Equation):
             for x in made.form.where:
                 layouts[x.name] = self.auxiliary(x, made, layouts, origin)
+        own = frozenset(name for name, o in made.operands.items() if o in self.places)
+        in_place = looked_up_in_place(made, own, layouts, origin)
         units = self.traced.examples_per_unit
-        found = [transfer(made, layouts, shape, origin, units) for shape in shapes]
+        found = [transfer(made, layouts, shape, origin, units, in_place) for shape in shapes]
+        if is_own_place(made, own, shapes[0], origin):
+            self.places.add(node)
         for layout, shape in zip(found, shapes, strict=True):
             check(layout, shape, origin)
         return found

@@ -2,29 +2,77 @@
 
 from __future__ import annotations
 
-__all__ = ["remedy_for"]
+from clipcompiler.trace.batch_norm import BATCH_NORM
 
+__all__ = ["OWN_PLACE", "PAIRS", "TOKENS", "remedy_for"]
+
+PAIRS = (
+    "a loss of pairs (in-batch negatives, a batch kernel) is not clippable example by example: make the group the "
+    "unit, one row of the batch a whole group of examples that is clipped together, or take pairs within an example"
+)
+TOKENS = (
+    "average each sequence over its own valid tokens: loss = F.cross_entropy(…, reduction='none'), then "
+    "(loss * mask).sum(1) / mask.sum(1)"
+)
+OWN_PLACE = (
+    "by its place an example may only look itself up: x[torch.arange(x.shape[0]), i] with i of [n]; "
+    "take what an example needs from its own row"
+)
 REMEDIES = (
-    (
-        ("batch_norm",),
-        "batch norm in training mode averages over the batch: use nn.GroupNorm or nn.LayerNorm, "
-        "or put the module in eval mode (module.eval()) to use its running statistics",
-    ),
+    (("batch_norm",), BATCH_NORM),
     (
         ("instance_norm",),
         "its running statistics are updated from the whole batch: set track_running_stats=False, or eval mode",
     ),
-    (("softmax",), "take the softmax over a dim within the example"),
     (
-        ("mean", "sum", "std", "var", "max", "min", "norm", "amax", "amin", "median", "prod"),
+        ("layer_norm", "rms_norm", "group_norm"),
+        "normalise over the dims within an example: nn.LayerNorm(D), not (N, D)",
+    ),
+    (("softmax", "logsumexp"), "take it over a dim within the example, as in softmax(x, dim=-1)"),
+    (
+        (
+            "mean",
+            "sum",
+            "std",
+            "var",
+            "max",
+            "min",
+            "norm",
+            "amax",
+            "amin",
+            "median",
+            "prod",
+            "any",
+            "all",
+            "argmax",
+            "argmin",
+        ),
         "reduce over the dims within an example and keep the examples apart, as in x.mean(dim=1)",
     ),
-    (("cumsum", "sort", "topk", "flip", "roll", "cat"), "name a dim within the example"),
     (
-        ("mm", "matmul", "linear", "einsum", "dot"),
-        "a product of examples with examples (in-batch negatives, a batch kernel) has no gradient of one example",
+        (
+            "cumsum",
+            "cumprod",
+            "cummax",
+            "logcumsumexp",
+            "sort",
+            "argsort",
+            "topk",
+            "flip",
+            "roll",
+            "cat",
+            "pad",
+            "fft",
+            "rfft",
+        ),
+        "name a dim within the example, as in x.flip(1)",
     ),
-    (("index", "gather", "select", "slice"), "no example may be picked from the batch by its place"),
+    (("mm", "bmm", "matmul", "linear", "einsum", "dot", "cdist"), PAIRS),
+    (
+        ("conv1d", "conv2d", "conv3d", "pool1d", "pool2d", "pool3d"),
+        "put the examples in the first dim: [n, channels, …]",
+    ),
+    (("index", "gather", "select", "slice", "embedding", "scatter", "put"), OWN_PLACE),
 )
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import sympy
 import torch
-from torch import fx
+from torch import Tensor, fx
 
+from clipcompiler.axes.remedies import TOKENS
 from clipcompiler.errors import UnsupportedLoss
 from clipcompiler.trace.export import without_mistaken_references
 from clipcompiler.trace.flow import sources_of
+from clipcompiler.trace.path import short_name
 from clipcompiler.trace.source import op_name
 from clipcompiler.trace.traced import N, TracedLoss
 
@@ -101,6 +103,8 @@ class Opener:
     def scaled(self, node: fx.Node, weight: sympy.Expr) -> list[Term]:
         """A product with a number, or a quotient by one (the batch size among them)."""
         number = self.traced.extent(node.args[1])
+        if isinstance(number, Tensor) and node.target is aten.div.Tensor:
+            raise self.refusal(node, "one sum over the batch is divided by another value of it", TOKENS)
         if not isinstance(number, (int, float, sympy.Expr)):
             raise self.refusal(node)
         factor = sympy.sympify(number)
@@ -159,18 +163,18 @@ class Opener:
         place = [a.name for a in node.target._schema.arguments].index("ignore_index")  # type: ignore[union-attr]
         ignored = node.args[place] if len(node.args) > place else IGNORED
         if ignored != IGNORED:
-            raise self.refusal(node, f"its mean counts the targets of the whole batch that are not {ignored}")
+            raise self.refusal(node, f"its mean counts the targets of the whole batch that are not {ignored}", TOKENS)
         return target, IGNORED
 
     def count(self, node: fx.Node) -> Any:
         """The number of elements of a value."""
         return sympy.prod(list(self.traced.shape(node)))
 
-    def refusal(self, node: fx.Node, why: str = "") -> UnsupportedLoss:
+    def refusal(self, node: fx.Node, why: str = "", remedy: str = WRITE_LOSSES) -> UnsupportedLoss:
         """The refusal of a scalar that is no plain sum or mean."""
         return UnsupportedLoss(
-            f"the loss is a scalar that is no plain sum or mean over examples: it ends in {op_name(node)}"
+            f"the loss is a scalar that is no plain sum or mean over examples: it ends in {short_name(op_name(node))}"
             + (f"; {why}" if why else ""),
             origin=self.traced.origin(node),
-            remedy=WRITE_LOSSES,
+            remedy=remedy,
         )

@@ -8,29 +8,36 @@ from typing import Any
 from clipcompiler.axes.call import Call
 from clipcompiler.axes.layout import EXAMPLES, Dim, Layout, batch_dim, carrying_dims, plain, show, size_of
 from clipcompiler.axes.regroup import regroup
-from clipcompiler.axes.remedies import remedy_for
+from clipcompiler.axes.remedies import PAIRS, remedy_for
 from clipcompiler.dsl import Aligned, Created, Equation, Regrouped
 from clipcompiler.errors import CompileError, ExamplesMixed
 from clipcompiler.origin import Origin
+from clipcompiler.trace.path import short_name
 from clipcompiler.trace.traced import N
 
 __all__ = ["batch_size_in_value", "transfer"]
 
 
 def transfer(
-    call: Call, layouts: Mapping[str, Layout], shape: tuple[Any, ...], origin: Origin, examples_per_unit: int = 1
+    call: Call,
+    layouts: Mapping[str, Layout],
+    shape: tuple[Any, ...],
+    origin: Origin,
+    examples_per_unit: int = 1,
+    in_place: frozenset[tuple[str, int]] = frozenset(),
 ) -> Layout | None:
     """The layout of an output of ``shape``; ``None`` where the rule says nothing of this output.
 
-    Every dim of an operand that carries examples must run along with a dim of the output; where two operands
-    meet in a dim, their examples must lie at the same place of it.
+    Every dim of an operand that carries examples must run along with a dim of the output, or be looked up by each
+    example at its own place (``in_place``); where two operands meet in a dim, their examples must lie at the same
+    place of it.
 
     Raises:
         ExamplesMixed: naming the dim that carries the examples.
     """
     form = call.form
     if isinstance(form, Created):
-        if call.sized and not form.sizes:
+        if call.sized and not (form.sizes or form.places):
             raise batch_size_in_value(origin)
         return grown(plain(()), shape, origin, examples_per_unit, sizes=True)
     if isinstance(form, Regrouped):
@@ -39,34 +46,36 @@ def transfer(
             raise cut(call, layouts[form.operand], shape, origin)
         return regrouped
     aligned = form.alignment() if isinstance(form, Equation) else form
+    read = {n: v for n, v in layouts.items() if not isinstance(form, Equation) or form.reads(n)}
+    refuse_mixing(aligned, read, in_place, origin)
     if call.sized and not aligned.sizes:
         raise batch_size_in_value(origin)
     if len(aligned.dims) != len(shape):
         return None
-    read = {n: v for n, v in layouts.items() if not isinstance(form, Equation) or form.reads(n)}
-    refuse_mixing(aligned, read, origin)
     met = tuple(meet(row, read, size, origin) for row, size in zip(aligned.dims, shape, strict=True))
     return grown(met, shape, origin, examples_per_unit, sizes=aligned.sizes)
 
 
 def batch_size_in_value(origin: Origin) -> ExamplesMixed:
-    """The refusal of the batch size, or an example's place in the batch, as a number to compute with."""
+    """The refusal of the batch size as a number to compute with."""
     return ExamplesMixed(
-        f"{origin.op} computes with the batch size {N} (or the places in the batch), which is no example's own",
+        f"{short_name(origin.op)} computes with the batch size {N}, which is no example's own",
         origin=origin,
         remedy="leave the batch size out of the forward; average a loss over the batch at its very end",
     )
 
 
-def refuse_mixing(aligned: Aligned, layouts: Mapping[str, Layout], origin: Origin) -> None:
+def refuse_mixing(
+    aligned: Aligned, layouts: Mapping[str, Layout], in_place: frozenset[tuple[str, int]], origin: Origin
+) -> None:
     """Raises where a dim that carries examples runs along with no dim of the output."""
-    kept = {source for row in aligned.dims for source in row}
+    kept = {source for row in aligned.dims for source in row} | in_place
     for name, layout in layouts.items():
         for dim in carrying_dims(layout):
             if (name, dim) not in kept and size_of(layout[dim]) != 1:
+                whose = f"its argument '{name}' " if len(layouts) > 1 else ""
                 raise ExamplesMixed(
-                    f"{origin.op} works over dim {dim} of its argument '{name}' {show(layout)}, "
-                    f"which carries the examples (n)",
+                    f"{short_name(origin.op)} over dim {dim} of {whose}{show(layout)}, which carries the examples (n)",
                     origin=origin,
                     remedy=remedy_for(origin.op),
                 )
@@ -80,7 +89,7 @@ def meet(row: tuple[tuple[str, int], ...], layouts: Mapping[str, Layout], size: 
     lost = [dim for dim in dims if EXAMPLES in dim and dim not in full]
     if len(carrying) > 1 or lost:
         raise ExamplesMixed(
-            f"{origin.op} meets examples that lie at different places: {show(tuple(carrying + lost))}",
+            f"{short_name(origin.op)} meets examples that lie at different places: {show(tuple(carrying + lost))}",
             origin=origin,
             remedy="bring both operands into the same order of dims (permute, then view)",
         )
@@ -98,18 +107,27 @@ def grown(layout: Layout, shape: tuple[Any, ...], origin: Origin, examples_per_u
             dims.append((EXAMPLES,) if size == N else batch)
         else:
             raise ExamplesMixed(
-                f"{origin.op} makes a dim of extent {size}, of which it is not known where each example lies",
+                f"{short_name(origin.op)} makes a dim of extent {size}, "
+                "of which it is not known where each example lies",
                 origin=origin,
                 remedy="give the batch size a dim of its own",
             )
     carrying = carrying_dims(tuple(dims))
     if len(carrying) > 1 or any(dim.count(EXAMPLES) > 1 for dim in dims):
         raise ExamplesMixed(
-            f"{origin.op} pairs every example with every example: {show(tuple(dims))}",
+            f"{short_name(origin.op)} pairs every example with every example: "
+            f"{spoken(carrying)} of {show(tuple(dims))}",
             origin=origin,
-            remedy=remedy_for(origin.op),
+            remedy=PAIRS,
         )
     return tuple(dims)
+
+
+def spoken(dims: list[int]) -> str:
+    """Which dims carry the examples, in words."""
+    if len(dims) == 1:
+        return f"they lie twice in dim {dims[0]}"
+    return f"they lie in dims {' and '.join(map(str, dims))}"
 
 
 def has_batch(size: Any) -> bool:
@@ -119,8 +137,9 @@ def has_batch(size: Any) -> bool:
 
 def cut(call: Call, layout: Layout, shape: tuple[Any, ...], origin: Origin) -> CompileError:
     """The refusal of a view that cuts through, or merges away, the examples."""
+    sizes = ", ".join(map(str, shape))
     return ExamplesMixed(
-        f"{origin.op} from {show(layout)} to {list(map(str, shape))} puts elements of several examples into one row",
+        f"{short_name(origin.op)} from {show(layout)} to [{sizes}] puts elements of several examples into one row",
         origin=origin,
-        remedy="keep the examples a dim of their own, or a whole factor of a dim",
+        remedy="keep the examples (n) a dim of their own, as in x.reshape(x.shape[0], -1), or a whole factor of a dim",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipcompiler.dsl.operand import Absent, Extent, Operand
 
@@ -14,6 +14,7 @@ __all__ = [
     "Source",
     "aligned",
     "broadcast_sources",
+    "copies",
     "created",
     "mixes",
     "moves",
@@ -33,11 +34,15 @@ class Aligned:
         dims: for each dim of the output, the operand dims it runs along with.
         pointwise: the op acts on each element alone; its derivative for an operand is elementwise too.
         sizes: the arguments that are numbers are sizes, and may contain the batch size.
+        moves: every element of the output is an element of the only operand.
+        lookups: the dims of operands that are read at the places which another operand, an index, holds.
     """
 
     dims: tuple[tuple[Source, ...], ...]
     pointwise: bool = False
     sizes: bool = False
+    moves: bool = False
+    lookups: tuple[tuple[Source, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +58,11 @@ class Created:
 
     Attributes:
         sizes: the arguments that contain the batch size are extents of the output, and do not enter its elements.
+        places: element s is the number s.
     """
 
     sizes: bool = True
+    places: bool = False
 
 
 def wrap(dim: int, ndim: int) -> int:
@@ -63,9 +70,20 @@ def wrap(dim: int, ndim: int) -> int:
     return dim + ndim if dim < 0 else dim
 
 
-def aligned(*dims: Sequence[tuple[Operand, int]], sizes: bool = False) -> Aligned:
-    """Output dim j runs along with each ``(operand, dim)`` of ``dims[j]``; all other dims are mixed."""
-    return Aligned(tuple(tuple((o.name, wrap(d, o.ndim)) for o, d in row) for row in dims), sizes=sizes)
+def aligned(
+    *dims: Sequence[tuple[Operand, int]],
+    sizes: bool = False,
+    moves: bool = False,
+    lookups: Sequence[tuple[Operand, int, Operand]] = (),
+) -> Aligned:
+    """Output dim j runs along with each ``(operand, dim)`` of ``dims[j]``; all other dims are mixed.
+
+    ``lookups`` are (operand, dim, index): that dim is read at the places that the elements of ``index`` name, at an
+    element of the output that runs along with the index.
+    """
+    rows = tuple(tuple((o.name, wrap(d, o.ndim)) for o, d in row) for row in dims)
+    looked_up = tuple(((o.name, wrap(d, o.ndim)), index.name) for o, d, index in lookups)
+    return Aligned(rows, sizes=sizes, moves=moves, lookups=looked_up)
 
 
 def mixes(input: Operand, over: Sequence[int], *others: Operand | Absent) -> Aligned:
@@ -87,7 +105,12 @@ def reduces(input: Operand, over: Sequence[int] | None, keepdim: bool = False) -
 
 def moves(input: Operand, order: Sequence[int | None]) -> Aligned:
     """Output dim j is dim ``order[j]`` of ``input``; ``None`` is a new dim."""
-    return aligned(*([] if d is None else [(input, d)] for d in order), sizes=True)
+    return aligned(*([] if d is None else [(input, d)] for d in order), sizes=True, moves=True)
+
+
+def copies(input: Operand) -> Aligned:
+    """The same elements in the same places, as another tensor: of another dtype or layout, or without a gradient."""
+    return replace(moves(input, range(input.ndim)), pointwise=True, sizes=False)
 
 
 def regroups(input: Operand) -> Regrouped:
@@ -95,9 +118,12 @@ def regroups(input: Operand) -> Regrouped:
     return Regrouped(input.name)
 
 
-def created(*, sizes: bool = True) -> Created:
-    """A value made from sizes alone; ``sizes=False`` where its elements depend on the sizes too, as arange's do."""
-    return Created(sizes)
+def created(*, sizes: bool = True, places: bool = False) -> Created:
+    """A value made from sizes alone; ``sizes=False`` where its elements depend on the sizes too.
+
+    ``places=True`` where element s is the number s, as of ``arange(S)``.
+    """
+    return Created(sizes, places)
 
 
 def broadcast_sources(operands: Sequence[Operand]) -> tuple[tuple[Source, ...], ...]:

@@ -15,30 +15,33 @@ from unittest import mock
 import sympy
 import torch
 from torch import nn
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.proxy import TracerBase
 from torch.nn.modules import module as module_hooks
 from torch.utils import checkpoint
 
 from clipcompiler.errors import UntraceableModel
+from clipcompiler.trace.assumptions import Assumptions, differs
 from clipcompiler.trace.source import is_users, running_line
 from clipcompiler.trace.wrap import WithoutValueChecks, own_name
 
-__all__ = ["differs", "tracing"]
+__all__ = ["tracing"]
 
 SAVED_HOOKS: Any = torch.autograd.graph.saved_tensors_hooks
-#: Batch sizes at which a Python branch on the batch size must decide alike.
-SIZES = (1, 2, 3, 4, 6, 8, 12, *(2**k for k in range(4, 31)))
 
 
 @contextmanager
-def tracing(model: nn.Module) -> Iterator[None]:
+def tracing(model: nn.Module) -> Iterator[Assumptions]:
     """Within it, ``torch.export`` keeps the user's lines and meets no gradient that the ops do not show.
+
+    Gives what torch assumes of the batch size meanwhile.
 
     Raises:
         UntraceableModel: for a backward of the user's own (``autograd.Function``, hooks), and for a Python
             branch on the batch size that goes one way for some sizes and another way for others.
     """
     refuse_hooks(model)
+    assumptions = Assumptions()
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         stack.callback(logging.disable, logging.root.manager.disable)
@@ -58,11 +61,12 @@ def tracing(model: nn.Module) -> Iterator[None]:
             (torch, "detach_", no_detach_in_place(torch.detach_)),
             (torch.inference_mode, "__enter__", no_inference_mode(torch.inference_mode.__enter__)),
             (torch.SymBool, "__bool__", same_branch(torch.SymBool.__bool__)),
+            (ShapeEnv, "evaluate_expr", assumptions.recording(ShapeEnv.evaluate_expr)),
         ):
             stack.enter_context(mock.patch.object(target, name, replacement))
         if hasattr(TracerBase, "_filter_traceback_frames"):
             stack.enter_context(mock.patch.object(TracerBase, "_filter_traceback_frames", users_frames))
-        yield
+        yield assumptions
         refuse_hooks(model)
 
 
@@ -210,13 +214,3 @@ def same_branch(decide: Any) -> Any:
         return decision
 
     return checked
-
-
-def differs(expression: sympy.Basic, decision: bool) -> bool:
-    """Whether a condition on one symbol decides otherwise for some batch size."""
-    symbols = list(expression.free_symbols)
-    if len(symbols) != 1:
-        return False
-    named = {int(k) + d for k in expression.atoms(sympy.Integer) for d in (-1, 0, 1)}
-    sizes = {*SIZES, *(size for size in named if size > 0)}
-    return any(bool(expression.subs(symbols[0], size)) != decision for size in sizes)

@@ -18,12 +18,14 @@ from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import CompileError, UnsupportedLoss, UntraceableModel
 from clipcompiler.origin import Origin
-from clipcompiler.trace.environment import differs, tracing
+from clipcompiler.trace.assumptions import Assumptions, differs
+from clipcompiler.trace.batch_norm import refuse_batch_norm
+from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.normal_form import to_normal_form
 from clipcompiler.trace.placeholders import names_of_inputs, placeholders, refuse_hidden_parameters
 from clipcompiler.trace.source import line_of_traceback
-from clipcompiler.trace.traced import TracedLoss
+from clipcompiler.trace.traced import N, TracedLoss
 from clipcompiler.trace.without_grad import keep_regions_without_grad
 from clipcompiler.trace.wrap import ModelWithLoss, own_name
 
@@ -46,19 +48,23 @@ def trace(
     ``args`` are the inputs, then the target; every tensor in ``args`` and ``kwargs`` has the examples along
     its first dim. Their values are not looked at, and their batch size (0 and 1 included) leaves no trace.
 
+    Where the graph holds for some batch sizes only, it bears the refusal, so that a reason found in the graph itself
+    goes first.
+
     Raises:
-        UntraceableModel: where ``torch.export`` cannot express the model for every batch size.
+        UntraceableModel: where ``torch.export`` cannot express the model as a graph.
     """
     module = ModelWithLoss(model, loss_fn)
     batch = example_batch((tuple(args), dict(kwargs or {})), examples_per_unit)
     try:
-        program, literals = exported(module, batch, examples_per_unit)
+        program, literals, refusal = exported(module, batch, examples_per_unit)
     except CompileError:
         raise
     except Exception as error:
+        refuse_batch_norm(error)
         raise untraceable(error) from error
     traced = told_apart(program, module, names_of_inputs(model, loss_fn, args, dict(kwargs or {})))
-    return replace(traced, examples_per_unit=examples_per_unit, literals=literals)
+    return replace(traced, examples_per_unit=examples_per_unit, literals=literals, refusal=refusal)
 
 
 def example_batch(batch: Any, examples_per_unit: int = 1) -> Any:
@@ -70,28 +76,26 @@ def example_batch(batch: Any, examples_per_unit: int = 1) -> Any:
     return pytree.tree_map_only(Tensor, lambda t: t.new_empty((size, *t.shape[1:])), batch)
 
 
-def exported(module: ModelWithLoss, batch: Any, examples_per_unit: int = 1) -> tuple[ExportedProgram, frozenset[str]]:
+def exported(
+    module: ModelWithLoss, batch: Any, examples_per_unit: int = 1
+) -> tuple[ExportedProgram, frozenset[str], UntraceableModel | None]:
     """``torch.export`` with one symbol for the batch size, then made functional, composite ops kept whole.
 
-    Also the names of the constants that the forward makes from literals.
+    Beside it the names of the constants that the forward makes from literals, and the refusal of a program that holds
+    for some batch sizes only.
     """
     examples = Dim("N") if examples_per_unit == 1 else examples_per_unit * Dim("units")
     dims = pytree.tree_map(lambda leaf: {0: examples} if isinstance(leaf, Tensor) else None, batch)
-    with tracing(module):
+    with tracing(module) as assumptions:
         try:
-            program = export(module, batch, dynamic_shapes=dims, strict=False)
+            program, refusal = exported_at_once_or_deferred(module, batch, dims, assumptions)
         except UserError as error:
-            if "satisfy the generated guard" not in str(error):
-                raise
-            program = export(
-                module, batch, dynamic_shapes=dims, strict=False, prefer_deferred_runtime_asserts_over_guards=True
-            )
-            refuse_conditions(program)
+            raise for_some_sizes(error, assumptions) from error
         keep_regions_without_grad(program)
         literals = literals_of(program)
         with without_mistaken_references():
             functional: ExportedProgram = program.run_decompositions({})
-    return functional, literals
+    return functional, literals, refusal
 
 
 def literals_of(program: ExportedProgram) -> frozenset[str]:
@@ -107,28 +111,47 @@ def literals_of(program: ExportedProgram) -> frozenset[str]:
     )
 
 
-def refuse_conditions(program: ExportedProgram) -> None:
-    """The conditions on sizes that torch could not decide must hold for every batch size.
+def exported_at_once_or_deferred(
+    module: ModelWithLoss, batch: Any, dims: Any, assumptions: Assumptions
+) -> tuple[ExportedProgram, UntraceableModel | None]:
+    """``torch.export``; where a condition on the batch size cannot be decided, once more with all of them deferred."""
+    try:
+        return export(module, batch, dynamic_shapes=dims, strict=False), None
+    except UserError as error:
+        if "satisfy the generated guard" not in str(error):
+            raise
+    program = export(module, batch, dynamic_shapes=dims, strict=False, prefer_deferred_runtime_asserts_over_guards=True)
+    return program, refusal_of_conditions(program, assumptions)
 
-    Raises:
-        UntraceableModel: naming the condition that fails for some number of examples.
-    """
+
+def for_some_sizes(error: UserError, assumptions: Assumptions) -> UntraceableModel:
+    """The refusal of a model that torch can trace for the traced batch size alone."""
+    if "onstraint" not in str(error):
+        return untraceable(error)
+    return UntraceableModel(
+        "an op or a loop here works only for some batch sizes, or runs once for every example",
+        origin=assumptions.origin(),
+        remedy="keep the examples the first dim: a recurrent layer over time takes batch_first=True, a loop the dim "
+        "of time; take the batch size as x.shape[0] (not len(x)), or -1 in a view",
+    )
+
+
+def refusal_of_conditions(program: ExportedProgram, assumptions: Assumptions) -> UntraceableModel | None:
+    """The conditions on sizes that torch could not decide must hold for every batch size; a refusal otherwise."""
     values = (node.meta.get("val") for node in program.graph.nodes)
     sizes: Iterator[Any] = (size for value in values if isinstance(value, Tensor) for size in value.shape)
     environments = {id(e): e for s in sizes if isinstance(s, torch.SymInt) for e in [s.node.shape_env]}
     for environment in environments.values():
         deferred = [a.expr for asserts in environment.deferred_runtime_asserts.values() for a in asserts]
-        refuse_false(deferred + [guard.expr for guard in environment.guards])
-
-
-def refuse_false(conditions: list[Any]) -> None:
-    """Raises for a condition on the batch size that does not hold for every one."""
-    for condition in conditions:
-        if differs(condition, True):
-            raise UntraceableModel(
-                f"the model works only for batch sizes with {condition}",
-                remedy="leave the batch size out of the arguments of ops, and take it as x.shape[0], or -1 in a view",
-            )
+        for condition in deferred + [guard.expr for guard in environment.guards]:
+            if differs(condition, True):
+                named = condition.xreplace(dict.fromkeys(condition.free_symbols, N))
+                return UntraceableModel(
+                    f"the model works only for batch sizes N with {named}",
+                    origin=assumptions.origin(condition),
+                    remedy="keep the examples a dim of their own; take the batch size as x.shape[0], or -1 in a view",
+                )
+    return None
 
 
 @contextmanager

@@ -53,6 +53,7 @@ class TracedLoss:
         literals: the names of the former.
         uncounted: targets and the value that a mean over them leaves out: it is a plain mean where none has it.
         examples_per_unit: m: a step of N goes from one unit of m consecutive examples of the batch to the next.
+        refusal: what is to be raised, after all, where the graph holds for some batch sizes only.
     """
 
     graph: fx.Graph
@@ -66,6 +67,7 @@ class TracedLoss:
     literals: frozenset[str] = frozenset()
     uncounted: tuple[tuple[fx.Node, int], ...] = ()
     examples_per_unit: int = 1
+    refusal: CompileError | None = None
 
     @property
     def loss(self) -> fx.Node:

@@ -18,13 +18,9 @@ EQUATIONS = [(sample, form) for sample, form in FORMS if isinstance(form, Equati
 REGROUPED = [(sample, form) for sample, form in FORMS if isinstance(form, Regrouped) and not sample.mixed]
 #: Ops whose elements are drawn, or left as they are in memory.
 DRAWN = (
-    aten.rand.default,
-    aten.randn.default,
-    aten.empty.memory_format,
-    aten.new_empty.default,
-    aten.randint.default,
-    aten.randint.low,
-)
+    aten.rand.default, aten.randn.default, aten.randint.default, aten.randint.low, aten.randperm.default,
+    aten.empty.memory_format, aten.new_empty.default,
+)  # fmt: skip
 CREATED = [sample for sample, form in FORMS if isinstance(form, Created) and sample.op not in DRAWN]
 
 

@@ -98,9 +98,7 @@ def test_batch_norm_in_eval_mode_is_no_refusal():
 
 def test_a_scalar_loss_that_is_no_sum_or_mean():
     """The op it ends in."""
-    error = refusal(
-        cc.UnsupportedLoss, "no plain sum or mean over examples: it ends in aten.sqrt", loss_fn=root_of_mean
-    )
+    error = refusal(cc.UnsupportedLoss, "no plain sum or mean over examples: it ends in sqrt", loss_fn=root_of_mean)
     assert_line(error, "squares.mean().sqrt()")
     assert "reduction='none'" in error.remedy
 
