@@ -8,24 +8,27 @@ from clipcompiler.errors import (
     CompileError,
     ExamplesMixed,
     InvalidBatch,
+    NonFiniteExamples,
     NoRule,
     UnsupportedLoss,
     UntraceableModel,
 )
 from clipcompiler.plan import Plan
-from clipcompiler.runtime import ClippedGradients, CompiledStep
+from clipcompiler.runtime import Audit, ClippedGradients, CompiledStep
 from clipcompiler.verify import VerificationError
 from clipcompiler.version import __version__
 
 default_rules: RuleSet = _import_module("clipcompiler.rules").default_rules
 
 __all__ = [
+    "Audit",
     "ClippedGradients",
     "CompileError",
     "CompiledStep",
     "ExamplesMixed",
     "InvalidBatch",
     "NoRule",
+    "NonFiniteExamples",
     "OpRule",
     "Plan",
     "RuleSet",

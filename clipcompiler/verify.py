@@ -115,6 +115,7 @@ def verify(step: CompiledStep, args: Sequence[Any], kwargs: dict[str, Any], tole
             step.max_grad_norm,
             step.compiler,
             step.verifier,
+            step.auditor,
         ).prepare(*batch[0], **batch[1])
     result, gradients = step.latest.run(batch_of(*batch), step.max_grad_norm, torch.float64)
     truth = oracle(step.model, step.loss_fn, args, kwargs, max_grad_norm=step.max_grad_norm)

@@ -17,11 +17,13 @@ from clipcompiler.errors import CompileError, InvalidBatch, UntraceableModel
 from clipcompiler.plan import Plan
 from clipcompiler.runtime.batch import Batch, batch_of, caller
 from clipcompiler.runtime.compilation import Compilation, modules_of
+from clipcompiler.runtime.findings import Audit
 from clipcompiler.runtime.fingerprint import (
     fingerprint_of_batch,
     fingerprint_of_function,
     fingerprint_of_modules,
 )
+from clipcompiler.runtime.nonfinite import dropped, refused
 from clipcompiler.runtime.result import ClippedGradients
 
 __all__ = ["CompiledStep"]
@@ -34,6 +36,8 @@ Loss = Callable[..., Tensor]
 Compiler = Callable[[nn.Module, Loss | None, tuple[Any, ...], dict[str, Any]], tuple[Plan, Program]]
 #: (step, arguments, keyword arguments, tolerance) → the largest relative error.
 Verifier = Callable[["CompiledStep", tuple[Any, ...], dict[str, Any], float], float]
+#: (step, arguments, keyword arguments, …) → what the searches found.
+Auditor = Callable[..., Audit]
 
 
 class CompiledStep(nn.Module):
@@ -47,17 +51,28 @@ class CompiledStep(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, loss_fn: Loss | None, max_grad_norm: float, compiler: Compiler, verifier: Verifier
+        self,
+        model: nn.Module,
+        loss_fn: Loss | None,
+        max_grad_norm: float,
+        compiler: Compiler,
+        verifier: Verifier,
+        auditor: Auditor,
+        nonfinite: str = "raise",
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"the model is a {type(model).__name__}: give a torch.nn.Module")
+        if nonfinite not in ("raise", "drop"):
+            raise ValueError(f"nonfinite is {nonfinite!r}: give 'raise' or 'drop'")
         self.model = model
         self.loss_fn = loss_fn
         self.max_grad_norm = max_grad_norm
         self.compilations = 0
         self.compiler = compiler
         self.verifier = verifier
+        self.auditor = auditor
+        self.nonfinite = nonfinite
         self._programs: dict[Hashable, Compilation] = {}
         self._latest: Compilation | None = None
 
@@ -82,7 +97,8 @@ class CompiledStep(nn.Module):
 
         Raises:
             CompileError: where no exact clipped gradient can be promised.
-            FloatingPointError: where an example's loss or gradient is not finite; ``.grad`` is left as it was.
+            NonFiniteExamples: where an example's loss or gradient is not finite; ``.grad`` is left as it was.
+                A step compiled with ``nonfinite="drop"`` leaves such examples out instead.
         """
         compilation, result, gradients = self._run(args, kwargs)
         for name, gradient in gradients.items():
@@ -96,7 +112,9 @@ class CompiledStep(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledStep:
         """A step of a copy of the model, not traced yet."""
         model, loss_fn = copy.deepcopy(self.model, memo), copy.deepcopy(self.loss_fn, memo)
-        return CompiledStep(model, loss_fn, self.max_grad_norm, self.compiler, self.verifier)
+        return CompiledStep(
+            model, loss_fn, self.max_grad_norm, self.compiler, self.verifier, self.auditor, self.nonfinite
+        )
 
     def prepare(self, *args: Any, **kwargs: Any) -> CompiledStep:
         """Compiles for a batch of this kind without running it; returns the step."""
@@ -115,8 +133,8 @@ class CompiledStep(nn.Module):
         with torch.inference_mode(False):
             batch = batch_of(args, kwargs)
             compilation = self._compilation(batch, args, kwargs)
-            result, gradients = compilation.run(batch, self._max_grad_norm)
-        refuse_nonfinite(result)
+            finite = dropped if self.nonfinite == "drop" else refused
+            result, gradients = finite(lambda part: compilation.run(part, self._max_grad_norm), batch)
         return compilation, result, gradients
 
     def _compilation(self, batch: Batch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compilation:
@@ -194,6 +212,24 @@ class CompiledStep(nn.Module):
         """
         return self.verifier(self, args, kwargs, tolerance)
 
+    def audit(
+        self,
+        *args: Any,
+        examples: int = 4,
+        seed: int = 0,
+        sensitivity: float | None = None,
+        progress: bool = False,
+        **kwargs: Any,
+    ) -> Audit:
+        """Searches for an example that contributes more than C; ``float()`` of what it returns is the worst, over C.
+
+        It takes about 2N + 150 runs of the step for each of ``examples`` examples of the batch that are made
+        extreme, and more for each further floating input. ``sensitivity`` stands in for C where a step promises
+        another bound; ``progress`` prints each search as it ends. ``.grad`` is left as it is.
+        """
+        options = {"examples": examples, "seed": seed, "sensitivity": sensitivity, "progress": progress}
+        return self.auditor(self, args, kwargs, **options)
+
 
 def refuse_autocast(batch: Batch) -> None:
     """Under autocast the norms themselves would be rounded."""
@@ -202,16 +238,4 @@ def refuse_autocast(batch: Batch) -> None:
             "the step was called under torch.autocast, in which its norms would be rounded to half precision",
             origin=caller(),
             remedy="leave the autocast region, or convert the model: model.to(torch.bfloat16)",
-        )
-
-
-def refuse_nonfinite(result: ClippedGradients) -> None:
-    """Raises where a loss or a norm is infinite or NaN: its contribution could not be bounded."""
-    finite = torch.isfinite(result.norms) & torch.isfinite(result.losses)
-    if not bool(finite.all()):
-        bad = torch.nonzero(~finite).flatten().tolist()
-        shown = ", ".join(map(str, bad[:20])) + (", …" if len(bad) > 20 else "")
-        raise FloatingPointError(
-            f"{len(bad)} of {len(finite)} examples have a loss or gradient that is not finite: {shown}; "
-            ".grad is left as it was. Leave these examples out, or lower the learning rate"
         )
