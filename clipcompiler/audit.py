@@ -18,7 +18,7 @@ from clipcompiler.verify import draws
 __all__ = ["alone", "audit", "climb", "extreme", "remove_one", "replace_one"]
 
 #: Steps of the hill climb from each example: half of them anywhere, half near the best.
-CLIMB = 32
+CLIMB = 64
 
 
 @dataclass(slots=True)
