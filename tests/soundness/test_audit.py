@@ -100,7 +100,7 @@ def test_a_part_that_all_positions_share_is_held(dtype):
 
 def small_model():
     """Two layers."""
-    return nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+    return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
 def small(size=5):
