@@ -71,8 +71,8 @@ def test_every_loss_holds_its_bound(name, dtype):
         return loss.flatten(1).mean(1) if loss.dim() > 1 else loss
 
     batch = torch.randn(4, 5, dtype=torch.float64), targets(4)
-    if dtype is torch.bfloat16 and "weight" in name:
-        pytest.skip("its class weights are float64")
+    if dtype is torch.bfloat16 and name == "multilabel_margin_loss":
+        pytest.skip("torch has no bfloat16 kernel for it")
     assert_held(test_losses.model(), loss_fn, batch, dtype)
 
 
