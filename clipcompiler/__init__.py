@@ -19,12 +19,13 @@ from clipcompiler.errors import (
     CompileError,
     ExamplesMixed,
     InvalidBatch,
+    NonFiniteExamples,
     NoRule,
     UnsupportedLoss,
     UntraceableModel,
 )
 from clipcompiler.plan import Plan
-from clipcompiler.runtime import ClippedGradients, CompiledStep
+from clipcompiler.runtime import Audit, ClippedGradients, CompiledStep
 from clipcompiler.verify import VerificationError
 from clipcompiler.version import __version__
 
@@ -33,6 +34,7 @@ default_rules: RuleSet = _import_module("clipcompiler.rules").default_rules
 __all__ = [
     "PSAC",
     "AdaptiveQuantile",
+    "Audit",
     "Automatic",
     "ClippedGradients",
     "Clipping",
@@ -42,6 +44,7 @@ __all__ = [
     "Flat",
     "InvalidBatch",
     "NoRule",
+    "NonFiniteExamples",
     "Normalize",
     "OpRule",
     "PerGroup",

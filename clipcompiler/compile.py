@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from clipcompiler.audit import audit
 from clipcompiler.axes import analyse
 from clipcompiler.axes.function_of_norms import prove_apart
 from clipcompiler.clipping import Clipping, Flat, Function
@@ -16,7 +17,7 @@ from clipcompiler.derive import derive
 from clipcompiler.derive.by_unit import by_unit
 from clipcompiler.dsl import RuleSet
 from clipcompiler.plan import Plan, plan
-from clipcompiler.runtime import CompiledStep
+from clipcompiler.runtime import CompiledStep, Tools
 from clipcompiler.trace import trace
 from clipcompiler.verify import verify
 
@@ -31,6 +32,7 @@ def compile(
     clipping: Clipping | Callable[[Tensor], Tensor] | None = None,
     examples_per_unit: int = 1,
     rules: RuleSet | None = None,
+    nonfinite: str = "raise",
     example_inputs: tuple[Any, ...] | None = None,
 ) -> CompiledStep:
     """Compiles a model and a loss into a step that computes clipped per-example gradients.
@@ -47,6 +49,8 @@ def compile(
             and may be mixed with each other (not with those of another unit). The losses are [N] or [N/m]; norms
             and clip factors are [N/m]. For units of unequal size call the step with ``unit_ids=``.
         rules: the rules of the ops; ``cc.default_rules | cc.RuleSet([my_rule])`` adds one's own.
+        nonfinite: what becomes of examples whose loss or gradient is not finite: ``"raise"`` names them in a
+            ``NonFiniteExamples`` and leaves ``.grad`` as it was, ``"drop"`` gives them a contribution of zero.
         example_inputs: a batch (inputs, then the target) to trace with at once; without it the step is traced
             at its first call.
 
@@ -55,7 +59,8 @@ def compile(
 
     Raises:
         TypeError: where ``model`` is no module, or ``clipping`` is no clipping and no function.
-        ValueError: where ``max_grad_norm`` is NaN or negative, or ``clipping`` leaves a parameter without a group.
+        ValueError: where ``max_grad_norm`` is NaN or negative, ``nonfinite`` another word, or where ``clipping`` leaves
+            a parameter without a group.
         CompileError: with ``example_inputs``, where no exact clipped gradient can be promised; without them
             the first call raises it.
     """
@@ -76,7 +81,15 @@ def compile(
         planned = plan(by_unit(derived) if units else derived, clipping=way)
         return planned, generate(planned)
 
-    step = CompiledStep(model, loss_fn, max_grad_norm, pipeline, verify, way, examples_per_unit)
+    step = CompiledStep(
+        model,
+        loss_fn,
+        max_grad_norm,
+        Tools(pipeline, verify, audit),
+        clipping=way,
+        examples_per_unit=examples_per_unit,
+        nonfinite=nonfinite,
+    )
     if example_inputs is not None:
         step.prepare(*example_inputs)
     return step

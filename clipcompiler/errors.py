@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from clipcompiler.origin import Origin
 
-__all__ = ["CompileError", "ExamplesMixed", "InvalidBatch", "NoRule", "UnsupportedLoss", "UntraceableModel"]
+__all__ = [
+    "CompileError",
+    "ExamplesMixed",
+    "InvalidBatch",
+    "NoRule",
+    "NonFiniteExamples",
+    "UnsupportedLoss",
+    "UntraceableModel",
+]
 
 
 class CompileError(Exception):
@@ -54,3 +62,20 @@ class UnsupportedLoss(CompileError):
 
 class InvalidBatch(CompileError, ValueError):
     """The tensors of one call do not form a batch: no batch dimension, or several batch sizes."""
+
+
+class NonFiniteExamples(FloatingPointError):
+    """Examples whose loss or gradient is infinite or NaN: their contribution could not be bounded.
+
+    Attributes:
+        examples: their places in the batch.
+    """
+
+    def __init__(self, examples: list[int], size: int) -> None:
+        self.examples = examples
+        shown = ", ".join(map(str, examples[:20])) + (", …" if len(examples) > 20 else "")
+        super().__init__(
+            f"{len(examples)} of {size} examples have a loss or gradient that is not finite: {shown}; "
+            ".grad is left as it was. Leave these examples out, as cc.compile(..., nonfinite='drop') does, "
+            "or lower the learning rate"
+        )

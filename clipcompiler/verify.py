@@ -143,10 +143,9 @@ def verify(
             copied(step.model, torch.float64),
             copied(step.loss_fn, torch.float64),
             step.max_grad_norm,
-            step.compiler,
-            step.verifier,
-            step.clipping,
-            step.examples_per_unit,
+            step.tools,
+            clipping=step.clipping,
+            examples_per_unit=step.examples_per_unit,
         ).prepare(*batch[0], unit_ids=unit_ids, **batch[1])
     result, gradients = step.latest.run(
         batch_of(*batch), step.max_grad_norm, step.clipping, torch.float64, unit_ids=unit_ids

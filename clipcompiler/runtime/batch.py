@@ -34,6 +34,13 @@ class Batch:
     structure: Any
     size: int
 
+    def rows(self, index: Tensor) -> Batch:
+        """Some of the examples, by their places."""
+        tensors = tuple(t[index.to(t.device)] for t in self.tensors)
+        found = iter(tensors)
+        leaves = tuple(next(found) if isinstance(leaf, Tensor) else leaf for leaf in self.leaves)
+        return Batch(tensors, leaves, self.structure, len(index))
+
 
 def batch_of(args: Sequence[Any], kwargs: dict[str, Any], examples_per_unit: int = 1) -> Batch:
     """Reads the batch off the arguments.

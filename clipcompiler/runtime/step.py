@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from clipcompiler.errors import CompileError, InvalidBatch, UntraceableModel
 from clipcompiler.plan import Plan
 from clipcompiler.runtime.batch import Batch, batch_of, caller, ids_of
 from clipcompiler.runtime.compilation import Compilation, modules_of, named
+from clipcompiler.runtime.findings import Audit
 from clipcompiler.runtime.fingerprint import (
     fingerprint_of_batch,
     fingerprint_of_function,
     fingerprint_of_modules,
 )
+from clipcompiler.runtime.nonfinite import dropped, refused
 from clipcompiler.runtime.result import ClippedGradients
 
 __all__ = ["CompiledStep"]
@@ -35,6 +38,17 @@ Loss = Callable[..., Tensor]
 Compiler = Callable[[nn.Module, Loss | None, tuple[Any, ...], dict[str, Any], bool], tuple[Plan, Program]]
 #: (step, arguments, keyword arguments, unit ids, tolerance) → the largest relative error.
 Verifier = Callable[["CompiledStep", tuple[Any, ...], dict[str, Any], Tensor | None, float], float]
+#: (step, arguments, keyword arguments, unit ids, …) → what the searches found.
+Auditor = Callable[..., Audit]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a step calls that stands around it: the pipeline, and the checks against loops and searches."""
+
+    compile: Compiler
+    verify: Verifier
+    audit: Auditor
 
 
 class CompiledStep(nn.Module):
@@ -52,14 +66,17 @@ class CompiledStep(nn.Module):
         model: nn.Module,
         loss_fn: Loss | None,
         max_grad_norm: float,
-        compiler: Compiler,
-        verifier: Verifier,
+        tools: Tools,
+        *,
         clipping: Clipping | None = None,
         examples_per_unit: int = 1,
+        nonfinite: str = "raise",
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"the model is a {type(model).__name__}: give a torch.nn.Module")
+        if nonfinite not in ("raise", "drop"):
+            raise ValueError(f"nonfinite is {nonfinite!r}: give 'raise' or 'drop'")
         self.model = model
         if isinstance(examples_per_unit, bool) or not isinstance(examples_per_unit, int) or examples_per_unit < 1:
             raise ValueError(f"examples_per_unit is {examples_per_unit}: give a whole number of examples, 1 or more")
@@ -68,8 +85,8 @@ class CompiledStep(nn.Module):
         self._clipping = clipping or Flat()
         self.max_grad_norm = max_grad_norm
         self.compilations = 0
-        self.compiler = compiler
-        self.verifier = verifier
+        self.tools = tools
+        self.nonfinite = nonfinite
         self._programs: dict[Hashable, Compilation] = {}
         self._latest: Compilation | None = None
 
@@ -118,7 +135,8 @@ class CompiledStep(nn.Module):
 
         Raises:
             CompileError: where no exact clipped gradient can be promised.
-            FloatingPointError: where an example's loss or gradient is not finite; ``.grad`` is left as it was.
+            NonFiniteExamples: where an example's loss or gradient is not finite; ``.grad`` is left as it was.
+                A step compiled with ``nonfinite="drop"`` leaves such examples out instead.
         """
         compilation, result, gradients = self._run(args, kwargs, unit_ids)
         for name, gradient in gradients.items():
@@ -135,7 +153,13 @@ class CompiledStep(nn.Module):
         """A step of a copy of the model, not traced yet."""
         model, loss_fn = copy.deepcopy(self.model, memo), copy.deepcopy(self.loss_fn, memo)
         return CompiledStep(
-            model, loss_fn, self.max_grad_norm, self.compiler, self.verifier, self.clipping, self.examples_per_unit
+            model,
+            loss_fn,
+            self.max_grad_norm,
+            self.tools,
+            clipping=self.clipping,
+            examples_per_unit=self.examples_per_unit,
+            nonfinite=self.nonfinite,
         )
 
     def prepare(self, *args: Any, unit_ids: Tensor | None = None, **kwargs: Any) -> CompiledStep:
@@ -162,8 +186,12 @@ class CompiledStep(nn.Module):
             batch = batch_of(args, kwargs, self.examples_per_unit)
             ids = self._checked(unit_ids, batch)
             compilation = self._compilation(batch, args, kwargs, ids)
-            result, gradients = compilation.run(batch, self._max_grad_norm, self.clipping, unit_ids=ids)
-        refuse_nonfinite(result)
+
+            def run(part: Batch, own: Tensor | None) -> tuple[ClippedGradients, dict[str, Tensor]]:
+                return compilation.run(part, self._max_grad_norm, self.clipping, unit_ids=own)
+
+            finite = dropped if self.nonfinite == "drop" else refused
+            result, gradients = finite(run, batch, ids, self.examples_per_unit)
         return compilation, result, gradients
 
     def _checked(self, unit_ids: Tensor | None, batch: Batch) -> Tensor | None:
@@ -200,7 +228,7 @@ class CompiledStep(nn.Module):
         )
         found = self._programs.pop(key, None)
         if found is None:
-            plan, program = self.compiler(self.model, self.loss_fn, args, kwargs, unit_ids is not None)
+            plan, program = self.tools.compile(self.model, self.loss_fn, args, kwargs, unit_ids is not None)
             self.compilations += 1
             found = Compilation.of(plan, program, self.model, self.loss_fn)
         self._programs[key] = self._latest = found
@@ -258,7 +286,28 @@ class CompiledStep(nn.Module):
         Raises:
             VerificationError: where the error exceeds ``tolerance``, or where the model draws at random.
         """
-        return self.verifier(self, args, kwargs, unit_ids, tolerance)
+        return self.tools.verify(self, args, kwargs, unit_ids, tolerance)
+
+    def audit(
+        self,
+        *args: Any,
+        unit_ids: Tensor | None = None,
+        examples: int = 4,
+        seed: int = 0,
+        progress: bool = False,
+        **kwargs: Any,
+    ) -> Audit:
+        """Searches for an example (or unit) that contributes more than ``step.sensitivity`` says.
+
+        ``float()`` of what it returns is the largest contribution found, as a share of that. With one floating input
+        it takes about 2N + 75 runs of the step, and 140 more for each of ``examples`` examples of the batch that are
+        made extreme. ``progress`` prints each search as it ends. ``.grad`` is left as it is.
+
+        Raises:
+            ValueError: where nothing is clipped, so that there is nothing to hold.
+        """
+        options = {"examples": examples, "seed": seed, "progress": progress}
+        return self.tools.audit(self, args, kwargs, unit_ids, **options)
 
 
 def refuse_autocast(batch: Batch) -> None:
@@ -269,16 +318,3 @@ def refuse_autocast(batch: Batch) -> None:
             origin=caller(),
             remedy="leave the autocast region, or convert the model: model.to(torch.bfloat16)",
         )
-
-
-def refuse_nonfinite(result: ClippedGradients) -> None:
-    """Raises where a loss or a norm is infinite or NaN: its contribution could not be bounded."""
-    for values, what in ((result.losses, "loss"), (result.norms, "gradient")):
-        finite = torch.isfinite(values if values.dim() == 1 else values.sum(1))
-        if not bool(finite.all()):
-            bad = torch.nonzero(~finite).flatten().tolist()
-            shown = ", ".join(map(str, bad[:20])) + (", …" if len(bad) > 20 else "")
-            raise FloatingPointError(
-                f"{len(bad)} of {len(finite)} examples have a {what} that is not finite: {shown}; "
-                ".grad is left as it was. Leave these examples out, or lower the learning rate"
-            )

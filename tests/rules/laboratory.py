@@ -11,6 +11,7 @@ import torch
 from bench import Bench, Variant
 from torch import Tensor
 
+from clipcompiler.audit import audit
 from clipcompiler.axes import Axes, analyse
 from clipcompiler.codegen import Program, generate
 from clipcompiler.derive import derive
@@ -18,7 +19,7 @@ from clipcompiler.derive.derived import Derived
 from clipcompiler.dsl import RuleSet
 from clipcompiler.plan import Choice, Plan, choose, plan
 from clipcompiler.rules import default_rules
-from clipcompiler.runtime import CompiledStep
+from clipcompiler.runtime import CompiledStep, Tools
 from clipcompiler.trace import trace
 from clipcompiler.verify import Oracle, oracle, verify
 
@@ -54,7 +55,7 @@ class Laboratory:
     def steps(self, bench: Bench | None = None) -> Iterator[CompiledStep]:
         """The compiled step of every order, on the module traced or one like it."""
         for found in self.compiled:
-            yield CompiledStep(bench or self.bench, None, self.bound, compiler_of(found), verify)
+            yield CompiledStep(bench or self.bench, None, self.bound, Tools(compiler_of(found), verify, audit))
 
     def truth(self, batch: tuple[Tensor, ...]) -> Oracle:
         """One backward pass an example."""
