@@ -93,6 +93,11 @@ class Part:
     leaves: Example
     units: Units
 
+    @property
+    def given(self) -> dict[str, Tensor]:
+        """What the step is told of the units."""
+        return {} if self.units.ids is None else {"unit_ids": self.units.ids}
+
 
 @dataclass(slots=True)
 class Subject:
@@ -132,7 +137,7 @@ class Subject:
             if self.seed is not None:
                 torch.manual_seed(self.seed)
             try:
-                return Run.of(*self.step.gradients(*args, unit_ids=part.units.ids, **kwargs))
+                return Run.of(*self.step.gradients(*args, **kwargs, **part.given))
             except FloatingPointError as error:
                 raise Refused from error
             except Exception as error:

@@ -64,7 +64,8 @@ def all_finite(result: ClippedGradients) -> bool:
 
 def finite(result: ClippedGradients, units: Units) -> Tensor:
     """Whether the losses and the norms of each unit are finite, [units]."""
-    ok = torch.isfinite(result.norms).reshape(units.count, -1).all(1)
+    ok = torch.isfinite(result.norms)
+    ok = ok.all(1) if ok.dim() == 2 else ok
     sound = torch.isfinite(result.losses)
     if len(sound) == len(units.of):
         ok[units.of.to(ok.device)[~sound]] = False

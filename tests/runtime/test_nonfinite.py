@@ -160,3 +160,39 @@ def test_the_word_is_checked_and_copied():
         cc.compile(model(), LOSS, nonfinite="skip")
     (step,) = steps(["drop"])
     assert copy.deepcopy(step).nonfinite == "drop"
+
+
+@pytest.mark.parametrize("clipping", [None, cc.PerLayer()])
+def test_whole_units_are_dropped(clipping):
+    """A unit with an example that is not finite leaves with all its examples; the step equals that on the others."""
+    x, target = batch(12, bad=[3, 10])
+    shared = model()
+    ids = torch.tensor([5, 5, 2, 2, 0, 0, 7, 7, 5, 2, 7, 0])
+    rest = (ids != 2) & (ids != 7)
+    step = cc.compile(shared, LOSS, max_grad_norm=0.1, nonfinite="drop", clipping=clipping)
+    result, sums = step.gradients(x, target, unit_ids=ids)
+    expected, others = step.gradients(x[rest], target[rest], unit_ids=ids[rest])
+    assert all(torch.equal(sums[k], others[k]) for k in sums)
+    assert result.units.tolist() == [0, 2, 5, 7]
+    assert torch.equal(result.clip_factors[[0, 2]], expected.clip_factors)
+    assert not result.clip_factors[[1, 3]].any()
+    assert torch.equal(result.losses[rest], expected.losses)
+
+    consecutive = cc.compile(shared, LOSS, max_grad_norm=0.1, nonfinite="drop", clipping=clipping, examples_per_unit=4)
+    result, sums = consecutive.gradients(x, target)
+    expected, others = consecutive.gradients(x[4:8], target[4:8])
+    assert all(torch.equal(sums[k], others[k]) for k in sums)
+    assert torch.equal(result.clip_factors[1:2], expected.clip_factors)
+    assert not result.clip_factors[[0, 2]].any()
+    assert not result.losses[:4].isfinite().all()
+
+
+def test_the_examples_of_units_that_are_not_finite_are_named():
+    """All examples of the unit: which of them it was, its norm does not tell."""
+    x, target = batch(8, bad=[5])
+    with pytest.raises(cc.NonFiniteExamples) as caught:
+        cc.compile(model(), LOSS, examples_per_unit=2).gradients(x, target)
+    assert caught.value.examples == [4, 5]
+    with pytest.raises(cc.NonFiniteExamples) as caught:
+        cc.compile(model(), LOSS).gradients(x, target, unit_ids=torch.tensor([0, 1, 2, 1, 0, 2, 1, 2]))
+    assert caught.value.examples == [2, 5, 7]
