@@ -25,8 +25,10 @@ def linear(g, v):
     if form == 3:
         return g.emit(f"torch.einsum('...i,oi->...o', {v.name}, {g.parameter(o, i)})", dims)
     if form == 4 and v.rank > 1:
-        return g.emit(f"torch.mv({v.name}, {g.parameter(i)})", dims[:-1]) if v.rank == 2 else g.emit(
-            f"torch.matmul({v.name}, {g.parameter(i)})", dims[:-1]
+        return (
+            g.emit(f"torch.mv({v.name}, {g.parameter(i)})", dims[:-1])
+            if v.rank == 2
+            else g.emit(f"torch.matmul({v.name}, {g.parameter(i)})", dims[:-1])
         )
     return g.emit(f"torch.matmul({v.name}, {g.parameter(i, o)})", dims)
 
@@ -82,16 +84,11 @@ def baddbmm(g, v):
     return g.emit(f"torch.baddbmm({bias}, {v.name}, {other}, alpha=0.7)", [(N,), (s,), (o,)])
 
 
-def tensordot(g, v):
-    """The last dim contracted, or the sum of outer products with a parameter."""
-    if v.rank < 2 or carries(v.dims[-1]):
+def outer(g, v):
+    """Every element times every element of a parameter."""
+    if v.rank > 3:
         return None
-    i, o = extent(v.dims[-1]), width(g)
-    form = g.rng.randrange(3)
-    if form == 0:
-        return g.emit(f"torch.tensordot({v.name}, {g.parameter(i, o)}, 1)", [*v.dims[:-1], (o,)])
-    if form == 1:
-        return g.emit(f"torch.inner({v.name}, {g.parameter(o, i)})", [*v.dims[:-1], (o,)])
+    o = width(g)
     return g.emit(f"{v.name}.unsqueeze(-1) * {g.parameter(o)}", [*v.dims, (o,)])
 
 
@@ -198,6 +195,7 @@ def convolution(g, v):
 
 
 OPS = (
-    linear, linear, linear, from_the_left, einsum, einsum, addmm, baddbmm, bilinear, tensordot, per_place, gram, heads, values_product,
+    linear, linear, linear, from_the_left, einsum, einsum, addmm, baddbmm, bilinear, outer, per_place, gram, heads,
+    values_product,
     convolution, convolution, convolution,
 )  # fmt: skip

@@ -1,12 +1,13 @@
 """A program → exact, refused or wrong: whether it mixes examples is found by experiment."""
 
+import re
 from dataclasses import dataclass
 
 import torch
-from fuzz.program import Program, build
 
 import clipcompiler as cc
 from clipcompiler.verify import oracle
+from fuzz.program import build
 
 __all__ = ["Verdict", "examine", "mixes"]
 
@@ -19,7 +20,8 @@ class Verdict:
     """What became of a program.
 
     Attributes:
-        kind: "exact", "refused", "wrong" (accepted, but inexact or mixing), "crash" or "void" (not finite).
+        kind: "exact", "refused", "wrong" (accepted, but inexact or mixing), "crash", or "void": torch itself does
+            not run it, or its gradients are not finite.
         why: the reason of the refusal, or what is wrong.
         mixing: whether an example's loss or gradient depends on the other examples, by experiment.
     """
@@ -27,6 +29,15 @@ class Verdict:
     kind: str
     why: str = ""
     mixing: bool = False
+
+    @property
+    def label(self):
+        """The refusal in a few words: its class and the op, or its first words."""
+        if self.kind != "refused":
+            return ""
+        first = self.why.splitlines()[0]
+        op = re.search(r"(aten|prims)\.\w+", first)
+        return f"{first.split(':')[0]} {op.group(0) if op else first.partition(': ')[2][:60]}"
 
 
 def gradients(loss, parameters):
@@ -81,7 +92,10 @@ def distance(a, b, parameters):
 
 def examine(program, sizes=(1, 4)):
     """Compiles a program and holds it against one backward pass an example."""
-    amount = mixes(program)
+    try:
+        amount = mixes(program)
+    except (RuntimeError, ValueError, IndexError) as error:  # torch itself does not run or differentiate it
+        return Verdict("void", f"{type(error).__name__}: {error}")
     if amount != amount or amount == float("inf"):
         return Verdict("void")
     mixing = amount > 1e-7

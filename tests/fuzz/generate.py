@@ -23,13 +23,13 @@ def step(g, v, ops):
     return v
 
 
-def generate(rng: random.Random, mixes: bool = False) -> Program:
-    """A random program of three to nine ops and a loss."""
+def generate(rng: random.Random, mixes: bool = False, most: int = 8) -> Program:
+    """A random program of up to ``most`` ops after a first, and a loss."""
     g = State(rng)
     v = g.input("x", g.pick(SHAPES))
     g.values.append(v)
     v = g.batch_first(affine.linear(g, v))
-    count = rng.randint(2, 8)
+    count = rng.randint(1, most)
     where = rng.randint(0, count) if mixes else -1
     for k in range(count):
         if k == where:

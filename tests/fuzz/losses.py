@@ -15,7 +15,8 @@ def to_losses(g, v):
     dims = tuple(range(1, v.rank))
     forms = [
         f"{v.name}.flatten(1).sum(1)", f"{v.name}.square().mean({dims})", f"{v.name}.flatten(1).logsumexp(1)",
-        f"torch.tanh({v.name}).sum({dims})", f"{v.name}.reshape(n, -1).pow(2).sum(-1)", f"({v.name}.flatten(1) + 0.1).norm(dim=1)",
+        f"torch.tanh({v.name}).sum({dims})", f"{v.name}.reshape(n, -1).pow(2).sum(-1)",
+        f"({v.name}.flatten(1) + 0.1).norm(dim=1)",
         f"{v.name}.sin().sum({dims})", f"F.softplus({v.name}).flatten(1).mean(1)", f"{v.name}.flatten(1).amax(1)",
     ]  # fmt: skip
     return g.emit(g.pick(forms), [(N,)])
@@ -54,11 +55,14 @@ def by_element(g, v, reduction):
     t, w, s = (g.input(letter, shape) for letter in "tws")
     r = f"reduction='{reduction}'"
     forms = [
-        f"F.mse_loss({v.name}, {t.name}, {r})", f"F.l1_loss({v.name}, {t.name}, {r})", f"F.smooth_l1_loss({v.name}, {t.name}, {r})",
-        f"F.huber_loss({v.name}, {t.name}, {r}, delta=0.5)", f"F.binary_cross_entropy_with_logits({v.name}, {w.name} - 0.5, {r})",
+        f"F.mse_loss({v.name}, {t.name}, {r})", f"F.l1_loss({v.name}, {t.name}, {r})",
+        f"F.smooth_l1_loss({v.name}, {t.name}, {r})",
+        f"F.huber_loss({v.name}, {t.name}, {r}, delta=0.5)",
+        f"F.binary_cross_entropy_with_logits({v.name}, {w.name} - 0.5, {r})",
         f"F.binary_cross_entropy(torch.sigmoid({v.name}), {w.name} - 0.5, {r})", f"F.kl_div({v.name}, {w.name}, {r})",
         f"F.poisson_nll_loss({v.name}.clamp(max=3), {w.name}, {r})", f"F.soft_margin_loss({v.name}, {s.name}, {r})",
-        f"F.hinge_embedding_loss({v.name}, {s.name}, {r})", f"F.margin_ranking_loss({v.name}, {t.name}, {s.name}, 0.5, {r})",
+        f"F.hinge_embedding_loss({v.name}, {s.name}, {r})",
+        f"F.margin_ranking_loss({v.name}, {t.name}, {s.name}, 0.5, {r})",
         f"F.gaussian_nll_loss({v.name}, {t.name}, {w.name}, {r})",
     ]  # fmt: skip
     return g.pick(forms), v.dims
@@ -108,12 +112,20 @@ def finish_mixing(g, v):
     values = to_losses(g, v).name
     w = g.input("w", ()).name
     forms = [
-        f"{values} / {values}.detach().abs().mean()", f"({values} * {w}).sum() / {w}.sum()", f"{values}.mean() ** 2", f"{values}.logsumexp(0)",
-        f"{values}.max()", f"{values}.std()", f"({values} - {values}.mean()).square().mean()", f"torch.softmax({values}, 0)", f"{values}.norm()",
-        f"{values}.cumsum(0)", f"{values}.sort()[0]", f"{values}.median()", f"{values}.mean().exp()", f"torch.sqrt(1 + {values}.square().sum())",
-        f"{values} * n", f"{values} / n", f"{values}.mean() + {values}.sum()", f"{values}.sum() / n + {w}.std() * {values}.sum()", f"{values}.flip(0)", f"{values}.roll(1)", f"{values}.sum() * {values}.mean()", f"{values}[:-1].sum() + {values}[0]",
-        f"F.cross_entropy({values}[None], torch.zeros(1, dtype=torch.long))", f"{values} - {values}[0]", f"{values}.topk(1)[0].sum()",
-        f"({values} * {w}).sum() / {w}.detach().sum()", f"{values}.unique().sum()", f"{values}.sum() / {values}.count_nonzero()",
-        f"({values} > {values}.mean()) * {values}", f"torch.cumsum({values}, 0).mean()", f"{values}.var(unbiased=False) + {values}.mean()",
+        f"{values} / {values}.detach().abs().mean()", f"({values} * {w}).sum() / {w}.sum()", f"{values}.mean() ** 2",
+        f"{values}.logsumexp(0)",
+        f"{values}.max()", f"{values}.std()", f"({values} - {values}.mean()).square().mean()",
+        f"torch.softmax({values}, 0)", f"{values}.norm()",
+        f"{values}.cumsum(0)", f"{values}.sort()[0]", f"{values}.median()", f"{values}.mean().exp()",
+        f"torch.sqrt(1 + {values}.square().sum())",
+        f"{values} * n", f"{values} / n", f"{values}.mean() + {values}.sum()",
+        f"{values}.sum() / n + {w}.std() * {values}.sum()", f"{values}.flip(0)", f"{values}.roll(1)",
+        f"{values}.sum() * {values}.mean()", f"{values}[:-1].sum() + {values}[0]",
+        f"F.cross_entropy({values}[None], torch.zeros(1, dtype=torch.long))", f"{values} - {values}[0]",
+        f"{values}.topk(1)[0].sum()",
+        f"({values} * {w}).sum() / {w}.detach().sum()", f"{values}.unique().sum()",
+        f"{values}.sum() / {values}.count_nonzero()",
+        f"({values} > {values}.mean()) * {values}", f"torch.cumsum({values}, 0).mean()",
+        f"{values}.var(unbiased=False) + {values}.mean()",
     ]  # fmt: skip
     g.lines.append(f"return {g.pick(forms)}")

@@ -7,34 +7,51 @@ __all__ = ["OPS"]
 UNARY = (
     "torch.tanh({})", "torch.sigmoid({})", "F.relu({})", "F.gelu({})", "F.gelu({}, approximate='tanh')", "F.silu({})",
     "torch.sin({})", "F.softplus({})", "F.elu({})", "F.leaky_relu({}, 0.2)", "F.hardtanh({})", "F.mish({})",
-    "torch.exp(-{}.square())", "{}.abs()", "-{}", "{} * 0.7", "{} / 1.3", "{} - 0.5", "1.5 - {}", "torch.rsqrt(1 + {}.square())",
-    "torch.sqrt({}.square() + 0.3)", "torch.clamp({}, -1.0, 1.0)", "{}.clamp_min(-0.3)", "torch.atan({})", "torch.log1p({}.abs())",
-    "F.logsigmoid({})", "F.hardswish({})", "F.celu({})", "F.selu({})", "F.relu6({})", "F.softsign({})", "F.tanhshrink({})",
-    "F.hardsigmoid({})", "F.softshrink({}, 0.1)", "F.threshold({}, 0.1, 0.0)", "torch.erf({})", "{}.pow(2) * 0.3", "2.0 ** (-{}.abs())",
-    "torch.reciprocal(1 + {}.abs())", "torch.sign({}) * {}", "torch.nan_to_num({})", "torch.where({} > 0, {}, 0.1 * {})",
-    "torch.masked_fill({}, {} < -0.5, 0.2)", "torch.cos({}) + 0.1 * {}", "F.dropout({}, 0.5, False)", "F.dropout({}, 0.0)",
-    "{}.clone()", "{}.contiguous()", "{}.to(torch.float64)", "{}.float().double()", "torch.addcmul({}, {}, {}, value=0.3)",
-    "torch.lerp({}, -{}, 0.3)", "{}.double()", "torch.zeros_like({}) + {}", "{} * torch.ones_like({})", "F.dropout1d({}, 0.5, False)",
+    "torch.exp(-{}.square())", "{}.abs()", "-{}", "{} * 0.7", "{} / 1.3", "{} - 0.5", "1.5 - {}",
+    "torch.rsqrt(1 + {}.square())",
+    "torch.sqrt({}.square() + 0.3)", "torch.clamp({}, -1.0, 1.0)", "{}.clamp_min(-0.3)", "torch.atan({})",
+    "torch.log1p({}.abs())",
+    "F.logsigmoid({})", "F.hardswish({})", "F.celu({})", "F.selu({})", "F.relu6({})", "F.softsign({})",
+    "F.tanhshrink({})",
+    "F.hardsigmoid({})", "F.softshrink({}, 0.1)", "F.threshold({}, 0.1, 0.0)", "torch.erf({})", "{}.pow(2) * 0.3",
+    "2.0 ** (-{}.abs())",
+    "torch.reciprocal(1 + {}.abs())", "torch.sign({}) * {}", "torch.nan_to_num({})",
+    "torch.where({} > 0, {}, 0.1 * {})",
+    "torch.masked_fill({}, {} < -0.5, 0.2)", "torch.cos({}) + 0.1 * {}", "F.dropout({}, 0.5, False)",
+    "F.dropout({}, 0.0)",
+    "{}.clone()", "{}.contiguous()", "{}.to(torch.float64)", "{}.float().double()",
+    "torch.addcmul({}, {}, {}, value=0.3)",
+    "torch.lerp({}, -{}, 0.3)", "{}.double()", "torch.zeros_like({}) + {}", "{} * torch.ones_like({})",
+    "F.dropout1d({}, 0.5, False)",
     "torch.square({}) - {}", "{}.add({}, alpha=0.5)", "torch.rsub({}, 1.0, alpha=0.5)", "{}.where({} > 0, -0.1)",
     "F.alpha_dropout({}, 0.5, False)", "torch.fmod({}, 2.0)", "{}.detach() + {}", "{} + 0.1 * {}.detach()",
-    "F.rrelu({}, 0.1, 0.3, False)", "torch.hypot({}, {} + 1)", "torch.logaddexp({}, -{})", "torch.maximum({}, -0.5 * {})", "{}.view_as({})",
+    "F.rrelu({}, 0.1, 0.3, False)", "torch.hypot({}, {} + 1)", "torch.logaddexp({}, -{})",
+    "torch.maximum({}, -0.5 * {})", "{}.view_as({})",
 )  # fmt: skip
 
 #: z is a parameter that broadcasts.
 BINARY = (
-    "{} + {z}", "{z} + {}", "{} * {z}", "{z} * {}", "{} - {z}", "{z} - {}", "{} / (1 + {z}.square())", "{z} / (1 + {}.square())",
-    "torch.maximum({}, {z})", "torch.lerp({}, {z}, 0.3)", "torch.add({}, {z}, alpha=0.3)", "torch.sub({}, {z}, alpha=-0.3)",
-    "torch.atan2({}, {z})", "torch.where({} > 0, {}, {z})", "torch.where({} > 0, {z} * {}, {})", "torch.addcmul({}, {z}, {}, value=0.5)",
-    "torch.hypot({}, {z})", "{}.clamp(max={z})", "torch.logaddexp({}, {z})", "{} * torch.sigmoid({z})", "torch.tanh({} + {z})",
-    "torch.lerp({}, {} * 0.5, {z})", "({}.abs() + 0.5) ** {z}", "torch.fmin({}, {z})", "torch.addcdiv({}, {z}, 1 + {}.square())",
+    "{} + {z}", "{z} + {}", "{} * {z}", "{z} * {}", "{} - {z}", "{z} - {}", "{} / (1 + {z}.square())",
+    "{z} / (1 + {}.square())",
+    "torch.maximum({}, {z})", "torch.lerp({}, {z}, 0.3)", "torch.add({}, {z}, alpha=0.3)",
+    "torch.sub({}, {z}, alpha=-0.3)",
+    "torch.atan2({}, {z})", "torch.where({} > 0, {}, {z})", "torch.where({} > 0, {z} * {}, {})",
+    "torch.addcmul({}, {z}, {}, value=0.5)",
+    "torch.hypot({}, {z})", "{}.clamp(max={z})", "torch.logaddexp({}, {z})", "{} * torch.sigmoid({z})",
+    "torch.tanh({} + {z})",
+    "torch.lerp({}, {} * 0.5, {z})", "({}.abs() + 0.5) ** {z}", "torch.fmin({}, {z})",
+    "torch.addcdiv({}, {z}, 1 + {}.square())",
     "{} * (1 + {z}) + {z}", "{z} * {} * {z}", "({} - {z}).square()", "F.softplus({}) / F.softplus({z})",
-    "torch.mul({z}, {})", "{} + ({z} > 0) * {}", "torch.xlogy({}, 1 + {z}.square())", "torch.copysign({}, {z})", "torch.minimum({z}, {}.square())",
+    "torch.mul({z}, {})", "{} + ({z} > 0) * {}", "torch.xlogy({}, 1 + {z}.square())", "torch.copysign({}, {z})",
+    "torch.minimum({z}, {}.square())",
 )  # fmt: skip
 
 #: u is another value.
 OF_TWO = (
-    "{} + {u}", "{} - {u}", "{} * {u}", "{} / (1 + {u}.abs())", "torch.maximum({}, {u})", "torch.where({} > {u}, {}, {u})",
-    "torch.lerp({}, {u}, 0.4)", "{} * torch.sigmoid({u})", "torch.atan2({}, {u})", "({} + {u}) / 2", "torch.addcmul({}, {u}, {})",
+    "{} + {u}", "{} - {u}", "{} * {u}", "{} / (1 + {u}.abs())", "torch.maximum({}, {u})",
+    "torch.where({} > {u}, {}, {u})",
+    "torch.lerp({}, {u}, 0.4)", "{} * torch.sigmoid({u})", "torch.atan2({}, {u})", "({} + {u}) / 2",
+    "torch.addcmul({}, {u}, {})",
 )  # fmt: skip
 
 
@@ -54,7 +71,9 @@ def with_parameter(g, v):
     shape = broadcast(g, [1 if carries(d) else extent(d) for d in v.dims])
     text = g.pick(BINARY).replace("{}", v.name)
     while "{z}" in text:
-        text = text.replace("{z}", g.parameter(*shape) if g.maybe(0.6) or text.count("{z}") > 1 else g.tensor("p", shape), 1)
+        text = text.replace(
+            "{z}", g.parameter(*shape) if g.maybe(0.6) or text.count("{z}") > 1 else g.tensor("p", shape), 1
+        )
     return g.emit(text, v.dims)
 
 
@@ -104,11 +123,15 @@ def created(g, v):
         f"torch.zeros({size}, dtype=torch.float64) + {v.name}", f"torch.ones({size}, dtype=torch.float64) * {v.name}",
         f"torch.full({size}, 0.3, dtype=torch.float64) - {v.name}", f"{v.name}.new_zeros({size}) + {v.name}",
         f"{v.name}.new_full({size}, 0.5) * {v.name}", f"torch.full_like({v.name}, 0.2) + {v.name}",
-        f"{v.name} * torch.scalar_tensor(0.5, dtype=torch.float64)", f"{v.name} * torch.tensor(0.7, dtype=torch.float64)",
+        f"{v.name} * torch.scalar_tensor(0.5, dtype=torch.float64)",
+        f"{v.name} * torch.tensor(0.7, dtype=torch.float64)",
         f"torch.empty_like({v.name}).fill_(0.2) * {v.name}",
     ]  # fmt: skip
     if not carries(last):
-        forms += [f"{v.name} + torch.arange({extent(last)}) * 0.1", f"{v.name} * torch.linspace(0.1, 1, {extent(last)}).double()"]
+        forms += [
+            f"{v.name} + torch.arange({extent(last)}) * 0.1",
+            f"{v.name} * torch.linspace(0.1, 1, {extent(last)}).double()",
+        ]
     return g.emit(g.pick(forms), v.dims)
 
 
@@ -116,8 +139,10 @@ def in_place(g, v):
     """A copy changed in place: a whole, a slice, through a view."""
     copy = g.emit(f"{v.name}.clone()", v.dims)
     forms = [
-        "{}.mul_(0.5)", "{}.add_(1.0)", "torch.tanh_({})", "{}.relu_()", "{}.clamp_(min=-0.5)", "{}.neg_()", "{} *= 0.7",
-        "F.relu({}, inplace=True)", "{}.masked_fill_({} > 1, 0.3)", "F.leaky_relu_({})", "{}.sigmoid_()", "F.silu({}, inplace=True)",
+        "{}.mul_(0.5)", "{}.add_(1.0)", "torch.tanh_({})", "{}.relu_()", "{}.clamp_(min=-0.5)", "{}.neg_()",
+        "{} *= 0.7",
+        "F.relu({}, inplace=True)", "{}.masked_fill_({} > 1, 0.3)", "F.leaky_relu_({})", "{}.sigmoid_()",
+        "F.silu({}, inplace=True)",
     ]  # fmt: skip
     shape = broadcast(g, [1 if carries(d) else extent(d) for d in v.dims])
     forms += [f"{{}}.add_({g.tensor('p', shape)})", f"{{}}.mul_({g.parameter(*shape)})"] if g.maybe(0.6) else []
@@ -125,17 +150,30 @@ def in_place(g, v):
     if wide:
         j = g.pick(wide)
         at = ":, " * j
-        forms += [f"{{}}[{at}0] = 0.3", f"{{}}[{at}1:] *= 0.5", f"{{}}[{at}:1] = {v.name}[{at}1:2]", f"{{}}[{at}0].mul_(2.0)"]
-        forms += [f"{{}}.select({j}, 0).add_({v.name}.select({j}, 1))", f"{{}}[{at}1:].zero_()", f"{{}}.transpose(0, {j})[0].mul_(0.5)" if not carries(v.dims[0]) else "{}.add_(0.1)"]
+        forms += [
+            f"{{}}[{at}0] = 0.3",
+            f"{{}}[{at}1:] *= 0.5",
+            f"{{}}[{at}:1] = {v.name}[{at}1:2]",
+            f"{{}}[{at}0].mul_(2.0)",
+        ]
+        forms += [
+            f"{{}}.select({j}, 0).add_({v.name}.select({j}, 1))",
+            f"{{}}[{at}1:].zero_()",
+            f"{{}}.transpose(0, {j})[0].mul_(0.5)" if not carries(v.dims[0]) else "{}.add_(0.1)",
+        ]
     g.lines.append(g.pick(forms).replace("{}", copy.name))
     return g.emit(f"{copy.name} + 0", v.dims) if g.maybe(0.3) else copy
 
 
 ALIASES = (
-    "contiguous()", "to(torch.float64)", "double()", "view_as({})", "flatten(0)", "unsqueeze(0)", "expand_as({})", "reshape({}.shape)", "squeeze()",
-    "transpose(0, -1)", "movedim(-1, 0)", "chunk(2, -1)[0]", "unbind(-1)[0]", "split(1, -1)[0]", "select(-1, 0)", "narrow(-1, 0, 1)", "[...]", "[None]",
-    "view({}.shape)", "flatten(0).view({}.shape)", "transpose(0, -1).transpose(0, -1)", "requires_grad_()", "mT", "diagonal(0, -1, -2)", "unfold(-1, 1, 1)",
-    "ravel()", "type(torch.float64)", "unflatten(-1, (-1, 1))", "swapaxes(0, -1)", "resolve_conj()", "real", "swapdims(-1, 0)", "squeeze(-1)", "view(-1)", "expand(2, *{}.shape)[0]",
+    "contiguous()", "to(torch.float64)", "double()", "view_as({})", "flatten(0)", "unsqueeze(0)", "expand_as({})",
+    "reshape({}.shape)", "squeeze()",
+    "transpose(0, -1)", "movedim(-1, 0)", "chunk(2, -1)[0]", "unbind(-1)[0]", "split(1, -1)[0]", "select(-1, 0)",
+    "narrow(-1, 0, 1)", "[...]", "[None]",
+    "view({}.shape)", "flatten(0).view({}.shape)", "transpose(0, -1).transpose(0, -1)", "requires_grad_()", "mT",
+    "diagonal(0, -1, -2)", "unfold(-1, 1, 1)",
+    "ravel()", "type(torch.float64)", "unflatten(-1, (-1, 1))", "swapaxes(0, -1)", "resolve_conj()", "real",
+    "swapdims(-1, 0)", "squeeze(-1)", "view(-1)", "expand(2, *{}.shape)[0]",
 )  # fmt: skip
 
 
@@ -143,13 +181,15 @@ def through_alias(g, v):
     """A copy changed in place through another name for the same elements, or for a copy of them."""
     copy = g.emit(f"{v.name}.clone()", v.dims)
     alias = g.pick(ALIASES).replace("{}", copy.name)
-    if v.rank < 2 and alias in ("mT", "diagonal(0, -1, -2)") or not v.rank or carries(v.dims[-1]):
+    if (v.rank < 2 and alias in ("mT", "diagonal(0, -1, -2)")) or not v.rank or carries(v.dims[-1]):
         return None
     g.count += 1
     name = f"h{g.count}"
     g.lines.append(f"{name} = {copy.name}{'' if alias[0] == '[' else '.'}{alias}")
     shape = g.pick([(), (1,)])
-    change = g.pick(["mul_(0.5)", "add_(0.3)", "relu_()", f"mul_({g.tensor('p', shape)})", "tanh_()", "clamp_(-0.5, 0.5)", "neg_()"])
+    change = g.pick(
+        ["mul_(0.5)", "add_(0.3)", "relu_()", f"mul_({g.tensor('p', shape)})", "tanh_()", "clamp_(-0.5, 0.5)", "neg_()"]
+    )
     g.lines.append(f"{name}.{change}")
     return g.emit(f"{copy.name} * 1.5", v.dims) if g.maybe(0.5) else copy
 
@@ -167,7 +207,17 @@ def dead(g, v):
     if not v.where:
         return None
     j = v.where[0]
-    g.lines.append(g.pick([f"_ = {v.name}.mean({j})", f"_ = {v.name}.mean()", f"_ = torch.softmax({v.name}, {j})", f"_ = {v.name}.detach().max()", f"_ = {v.name}.sort({j})"]))
+    g.lines.append(
+        g.pick(
+            [
+                f"_ = {v.name}.mean({j})",
+                f"_ = {v.name}.mean()",
+                f"_ = torch.softmax({v.name}, {j})",
+                f"_ = {v.name}.detach().max()",
+                f"_ = {v.name}.sort({j})",
+            ]
+        )
+    )
     return v
 
 

@@ -18,7 +18,12 @@ def permute(g, v):
     swapped[a], swapped[b] = swapped[b], swapped[a]
     moved = [d for j, d in enumerate(v.dims) if j != a]
     moved.insert(b, v.dims[a])
-    forms = [(f"transpose({a}, {b})", swapped), (f"transpose({a - v.rank}, {b})", swapped), (f"movedim({a}, {b})", moved), (f"swapaxes({a}, {b})", swapped)]
+    forms = [
+        (f"transpose({a}, {b})", swapped),
+        (f"transpose({a - v.rank}, {b})", swapped),
+        (f"movedim({a}, {b})", moved),
+        (f"swapaxes({a}, {b})", swapped),
+    ]
     if v.rank == 2:
         forms += [("t()", list(reversed(v.dims))), ("T", list(reversed(v.dims)))]
     text, dims = g.pick(forms)
@@ -188,6 +193,7 @@ def pixel_shuffle(g, v):
 
 
 OPS = (
-    permute, permute, permute, merge, merge, divide, divide, regroup, unsqueeze, expand, repeat, cut, cut, cut, join, join,
+    permute, permute, permute, merge, merge, divide, divide, regroup, unsqueeze, expand, repeat, cut, cut, cut, join,
+    join,
     join_parameter, pixel_shuffle,
 )  # fmt: skip

@@ -154,7 +154,9 @@ class State:
             made += [lambda: f"({self.tensor('p', low[0])} @ {self.tensor('p', low[1])})"]
         if shape[0] > 1:
             made += [
-                lambda: f"torch.cat([{self.tensor('p', (1, *shape[1:]))}, {self.tensor('p', (shape[0] - 1, *shape[1:]))}])",
+                lambda: (
+                    f"torch.cat([{self.tensor('p', (1, *shape[1:]))}, {self.tensor('p', (shape[0] - 1, *shape[1:]))}])"
+                ),
                 lambda: f"torch.stack([{', '.join([self.tensor('p', shape[1:])] * shape[0])}])" if rank > 1 else None,
             ]
         return self.pick(made)() or self.tensor("p", shape)

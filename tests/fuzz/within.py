@@ -17,7 +17,10 @@ def reduction(g, v):
     forms = [(f"{v.name}.{f}({several}{tail})", many) for f in ("sum", "mean", "amax", "amin", "logsumexp")]
     forms += [(f"{v.name}.{f}({one}{tail})[0]", [one]) for f in ("max", "min", "median")]
     forms += [(f"{v.name}.{f}({one}{tail})", [one]) for f in ("sum", "mean", "prod", "logsumexp")]
-    forms += [(f"({v.name} + 0.1).norm(dim={one}{tail})", [one]), (f"torch.linalg.vector_norm({v.name}, 2, {several}{tail})", many)]
+    forms += [
+        (f"({v.name} + 0.1).norm(dim={one}{tail})", [one]),
+        (f"torch.linalg.vector_norm({v.name}, 2, {several}{tail})", many),
+    ]
     forms += [(f"{v.name}.norm(p=1, dim={one}{tail})", [one])]
     if extent(v.dims[one]) > 2:
         forms += [(f"{v.name}.var({one}{tail})", [one]), (f"{v.name}.std({one}, unbiased=False{tail})", [one])]
@@ -33,10 +36,13 @@ def along(g, v):
     j = g.pick(v.free)
     e, k = extent(v.dims[j]), g.pick([j, j - v.rank])
     forms = [
-        "torch.softmax({}, {k})", "F.log_softmax({}, {k})", "F.softmin({}, {k})", "{}.cumsum({k})", "torch.cumprod({}, {k})",
-        "torch.logcumsumexp({}, {k})", "torch.cummax({}, {k})[0]", "{}.sort({k})[0]", "torch.sort({}, dim={k}, descending=True)[0]",
+        "torch.softmax({}, {k})", "F.log_softmax({}, {k})", "F.softmin({}, {k})", "{}.cumsum({k})",
+        "torch.cumprod({}, {k})",
+        "torch.logcumsumexp({}, {k})", "torch.cummax({}, {k})[0]", "{}.sort({k})[0]",
+        "torch.sort({}, dim={k}, descending=True)[0]",
         "F.normalize({} + 0.1, dim={k})", "{} - {}.mean({k}, keepdim=True)", "{}.gather({k}, {}.argsort({k}))",
-        "{} * ({} == {}.amax({k}, keepdim=True))", "{}.cumsum({k}).flip({k})", "{} * {}.argsort({k})", "{} + 0.1 * {}.argmax({k}, keepdim=True)",
+        "{} * ({} == {}.amax({k}, keepdim=True))", "{}.cumsum({k}).flip({k})", "{} * {}.argsort({k})",
+        "{} + 0.1 * {}.argmax({k}, keepdim=True)",
         "F.softmax({} / 0.7, dim={k})", "{}.sub({}.detach().amax({k}, keepdim=True))",
     ]  # fmt: skip
     text, size = g.pick(forms), e
@@ -93,10 +99,16 @@ def pooling(g, v):
         (f"F.max_pool{rank}d({v.name}, 3, 1, 1)", v.dims[2:]),
     ]  # fmt: skip
     if min(places) > 1:
-        forms += [(f"F.max_pool{rank}d({v.name}, 2)", [(s // 2,) for s in places]), (f"F.avg_pool{rank}d({v.name}, 2, 1)", [(s - 1,) for s in places])]
+        forms += [
+            (f"F.max_pool{rank}d({v.name}, 2)", [(s // 2,) for s in places]),
+            (f"F.avg_pool{rank}d({v.name}, 2, 1)", [(s - 1,) for s in places]),
+        ]
         forms += [(f"F.pad({v.name}, {(1, 1) * rank}, mode='reflect')", [(s + 2,) for s in places])]
         forms += [(f"F.pad({v.name}, {(1, 0) * rank}, mode='circular')", [(s + 1,) for s in places])]
-        forms += [(f"F.pad({v.name}, {(0, -1) * rank})", [(s - 1,) for s in places]), (f"F.lp_pool{rank}d({v.name}.abs() + 0.1, 2.0, 2)", [(s // 2,) for s in places])]
+        forms += [
+            (f"F.pad({v.name}, {(0, -1) * rank})", [(s - 1,) for s in places]),
+            (f"F.lp_pool{rank}d({v.name}.abs() + 0.1, 2.0, 2)", [(s // 2,) for s in places]),
+        ]
     text, dims = g.pick(forms)
     return g.emit(text, [*lead, *dims])
 
@@ -106,7 +118,13 @@ def looked_up(g, v):
     v = g.ranked(v, 3)
     s, d = extent(v.dims[1]), extent(v.dims[2])
     table, tokens = g.tensor(g.pick("fb"), (4, d)), g.input("k", (s,))
-    text = g.pick([f"F.embedding({tokens.name}, {table})", f"{table}[{tokens.name}]", f"F.one_hot({tokens.name}, 4).double() @ {table}"])
+    text = g.pick(
+        [
+            f"F.embedding({tokens.name}, {table})",
+            f"{table}[{tokens.name}]",
+            f"F.one_hot({tokens.name}, 4).double() @ {table}",
+        ]
+    )
     if g.maybe(0.5):
         text = f"F.one_hot({tokens.name}, 4).double() @ {g.parameter(4, d)}"
     return g.emit(f"{v.name} + {text}", v.dims)
@@ -148,6 +166,7 @@ def windows(g, v):
 
 
 OPS = (
-    reduction, reduction, along, along, along, layer_norm, layer_norm, channel_norm, channel_norm, pooling, pooling, looked_up,
+    reduction, reduction, along, along, along, layer_norm, layer_norm, channel_norm, channel_norm, pooling, pooling,
+    looked_up,
     gathered, similar, windows,
 )  # fmt: skip
