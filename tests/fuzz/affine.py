@@ -60,7 +60,7 @@ def einsum(g, v):
     g.rng.shuffle(inner)
     outer = [*kept, *new]
     g.rng.shuffle(outer)
-    size = {c: d for c, d in zip(letters, v.dims, strict=True)} | {"o": (width(g),)}
+    size = dict(zip(letters, v.dims, strict=True)) | {"o": (width(g),)}
     weight = g.parameter(*(extent(size[c]) for c in inner))
     text = f"{letters},{''.join(inner)}->{''.join(outer)}"
     return g.emit(f"torch.einsum('{text}', {v.name}, {weight})", [size[c] for c in outer])

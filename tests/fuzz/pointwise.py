@@ -171,7 +171,7 @@ ALIASES = (
     "transpose(0, -1)", "movedim(-1, 0)", "chunk(2, -1)[0]", "unbind(-1)[0]", "split(1, -1)[0]", "select(-1, 0)",
     "narrow(-1, 0, 1)", "[...]", "[None]",
     "view({}.shape)", "flatten(0).view({}.shape)", "transpose(0, -1).transpose(0, -1)", "requires_grad_()", "mT",
-    "diagonal(0, -1, -2)", "unfold(-1, 1, 1)",
+     "unfold(-1, 1, 1)",
     "ravel()", "type(torch.float64)", "unflatten(-1, (-1, 1))", "swapaxes(0, -1)", "resolve_conj()", "real",
     "swapdims(-1, 0)", "squeeze(-1)", "view(-1)", "expand(2, *{}.shape)[0]",
 )  # fmt: skip
@@ -179,9 +179,9 @@ ALIASES = (
 
 def through_alias(g, v):
     """A copy changed in place through another name for the same elements, or for a copy of them."""
-    copy = g.emit(f"{v.name}.clone()", v.dims)
+    copy = g.emit(f"{v.name}.clone(memory_format=torch.contiguous_format)", v.dims)
     alias = g.pick(ALIASES).replace("{}", copy.name)
-    if (v.rank < 2 and alias in ("mT", "diagonal(0, -1, -2)")) or not v.rank or carries(v.dims[-1]):
+    if (v.rank < 2 and alias == "mT") or not v.rank or carries(v.dims[-1]):
         return None
     g.count += 1
     name = f"h{g.count}"

@@ -88,13 +88,14 @@ def pooling(g, v):
     places = [extent(d) for d in v.dims[2:]]
     lead = v.dims[:2]
     up = [(2 * s,) for s in places]
+    larger, mode = tuple(s + 1 for s in places), ("linear", "bilinear")[rank - 1]
     forms = [
         (f"F.adaptive_avg_pool{rank}d({v.name}, {(2,) * rank})", [(2,)] * rank),
         (f"F.adaptive_max_pool{rank}d({v.name}, {(1,) * rank})", [(1,)] * rank),
         (f"F.pad({v.name}, (1, 0))", [*v.dims[2:-1], (places[-1] + 1,)]),
         (f"F.pad({v.name}, {(0, 1) * rank}, value=0.3)", [(s + 1,) for s in places]),
         (f"F.interpolate({v.name}, scale_factor=2, mode='nearest')", up),
-        (f"F.interpolate({v.name}, size={tuple(s + 1 for s in places)}, mode='{('linear', 'bilinear')[rank - 1]}')", [(s + 1,) for s in places]),
+        (f"F.interpolate({v.name}, size={larger}, mode='{mode}')", [(s,) for s in larger]),
         (f"F.avg_pool{rank}d({v.name}, 3, 1, 1)", v.dims[2:]),
         (f"F.max_pool{rank}d({v.name}, 3, 1, 1)", v.dims[2:]),
     ]  # fmt: skip
