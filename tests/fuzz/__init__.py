@@ -1,0 +1,1 @@
+"""Random models as text: exact or refused."""
