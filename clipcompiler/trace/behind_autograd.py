@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import UntraceableModel
+from clipcompiler.trace.copies_of_many import CopiesOfMany
 from clipcompiler.trace.source import is_users, running_line
 
 __all__ = ["NothingBehindAutograd", "same_parameters"]
@@ -42,6 +43,7 @@ class NothingBehindAutograd(TorchFunctionMode):
         super().__init__()
         self.owners: dict[int, list[Tensor]] = {}
         self.without_grad: dict[int, Tensor] = {}
+        self.copies = CopiesOfMany()
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Calls a function, and compares its arguments before and after."""
@@ -55,9 +57,13 @@ class NothingBehindAutograd(TorchFunctionMode):
         before = [State(t) for t in tensors_in((args, options))]
         for state in before:
             self.own(state.tensor)
+            self.refuse_stale(state, name)
         result = call(function, name, args, options)
         for state in before:
             self.refuse_change(state, name)
+            if state.version != state.newest:
+                self.copies.written(state.memory)
+        self.copies.note(function, args, options, result, memory)
         for tensor in tensors_in(result):
             self.own(tensor)
             if not torch.is_grad_enabled():
@@ -90,6 +96,15 @@ class NothingBehindAutograd(TorchFunctionMode):
         known = torch.is_grad_enabled() and tensor.requires_grad
         if before.version != before.newest and known and before.memory in self.without_grad:
             raise refusal("writes a value with a gradient to one made without", name, "make it outside torch.no_grad()")
+
+    def refuse_stale(self, state: State, name: str) -> None:
+        """Raises where a value is read that, for one example alone, has been written through what is a copy of many."""
+        if state.memory in self.copies.stale:
+            raise refusal(
+                "reads a value after a write to what is a copy of it for many examples, and itself for one",
+                name,
+                "write to a copy that is always one: x.clone() before the write",
+            )
 
     def is_hidden(self, before: State) -> bool:
         """Whether a write to a tensor changes one that has a gradient, and the gradient stays."""

@@ -2,7 +2,7 @@
 
 from fuzz.program import Program
 
-__all__ = ["EXACT", "KNOWN", "REFUSED"]
+__all__ = ["EXACT", "REFUSED"]
 
 EXACT = {
     "a parameter of one element, expanded and a bias of one op": Program(
@@ -95,6 +95,3 @@ REFUSED = {
         ),
     ),
 }
-
-#: Those not yet mended: the tests expect them to fail, and fail once they no longer do.
-KNOWN = {*EXACT, *REFUSED} - {"a batch norm in training whose scale is another use of a bias"}

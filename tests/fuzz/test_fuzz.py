@@ -8,7 +8,7 @@ import pytest
 from fuzz.examine import examine
 from fuzz.generate import generate
 from fuzz.minimise import minimised
-from fuzz.regressions import EXACT, KNOWN, REFUSED
+from fuzz.regressions import EXACT, REFUSED
 
 #: The sound models that may be refused, of all sound models of a run.
 REFUSED_AT_MOST = 0.05
@@ -32,11 +32,6 @@ def run(mixes, seeds, most):
         elif verdict.mixing and not mixes:
             failures.append(f"seed {seed}: the generator took a mixing model for sound\n{program}")
     return tally, failures
-
-
-def marked(names):
-    """The names, those of known faults expected to fail."""
-    return [pytest.param(n, marks=pytest.mark.xfail(n in KNOWN, strict=True, reason="a known fault")) for n in names]
 
 
 def told(program, sizes, verdict):
@@ -75,13 +70,13 @@ def test_many_random_models_are_exact_or_refused(mixes, chunk, record_property):
     check(mixes, range(first, first + (count // 4 if mixes else count - count // 4)), most, record_property)
 
 
-@pytest.mark.parametrize("name", marked(EXACT))
+@pytest.mark.parametrize("name", EXACT)
 def test_models_that_failed_are_exact(name):
     """What once was wrong, crashed or was refused without need."""
     assert examine(EXACT[name], (1, 2, 4)).kind == "exact"
 
 
-@pytest.mark.parametrize("name", marked(REFUSED))
+@pytest.mark.parametrize("name", REFUSED)
 def test_models_that_failed_are_refused(name):
     """What once was accepted."""
     assert examine(REFUSED[name], (4,)).kind == "refused"
