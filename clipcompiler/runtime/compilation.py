@@ -18,7 +18,9 @@ from clipcompiler.runtime.fingerprint import closed_over, identified
 from clipcompiler.runtime.load import load
 from clipcompiler.runtime.result import ClippedGradients
 
-__all__ = ["Compilation", "modules_of"]
+__all__ = ["Compilation", "Loss", "modules_of", "named"]
+
+Loss = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, slots=True)

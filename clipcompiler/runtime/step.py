@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from clipcompiler.clipping import Clipping, Flat, Sensitivity
+from clipcompiler.clipping import Clipping, Flat
 from clipcompiler.codegen import Program
-from clipcompiler.derive.derivation import Derivation
-from clipcompiler.errors import CompileError, InvalidBatch, UntraceableModel
+from clipcompiler.errors import InvalidBatch, UntraceableModel
 from clipcompiler.plan import Plan
 from clipcompiler.runtime.batch import Batch, batch_of, caller, ids_of
-from clipcompiler.runtime.compilation import Compilation, modules_of, named
+from clipcompiler.runtime.bounded import Bounded
+from clipcompiler.runtime.compilation import Compilation, Loss, modules_of
 from clipcompiler.runtime.findings import Audit
 from clipcompiler.runtime.fingerprint import (
     fingerprint_of_batch,
     fingerprint_of_function,
     fingerprint_of_modules,
 )
+from clipcompiler.runtime.inspected import Inspected
 from clipcompiler.runtime.nonfinite import dropped, refused
 from clipcompiler.runtime.result import ClippedGradients
 
@@ -33,7 +32,6 @@ __all__ = ["CompiledStep"]
 #: Programs kept for other states of the model and kinds of batches; the one used longest ago goes first.
 KEPT = 32
 
-Loss = Callable[..., Tensor]
 #: (model, loss function, arguments, keyword arguments, units at call time?) → the plan and the program.
 Compiler = Callable[[nn.Module, Loss | None, tuple[Any, ...], dict[str, Any], bool], tuple[Plan, Program]]
 #: (step, arguments, keyword arguments, unit ids, tolerance) → the largest relative error.
@@ -51,7 +49,7 @@ class Tools:
     audit: Auditor
 
 
-class CompiledStep(nn.Module):
+class CompiledStep(Bounded, Inspected, nn.Module):
     """Σ_n c_n ∇ℓ_n of a model and a loss, compiled at the first call.
 
     Calling it with a batch (inputs, then the target; keyword arguments go to the model) adds the clipped sum
@@ -89,40 +87,6 @@ class CompiledStep(nn.Module):
         self.nonfinite = nonfinite
         self._programs: dict[Hashable, Compilation] = {}
         self._latest: Compilation | None = None
-
-    @property
-    def clipping(self) -> Clipping:
-        """What the clip factors follow from; fixed when the step is made."""
-        return self._clipping
-
-    @property
-    def max_grad_norm(self) -> float:
-        """C, the bound on every example's contribution; may be set at any time.
-
-        Raises:
-            ValueError: for NaN or a negative number.
-        """
-        return self._max_grad_norm
-
-    @max_grad_norm.setter
-    def max_grad_norm(self, value: float) -> None:
-        number = float(value)
-        if math.isnan(number) or number < 0:
-            raise ValueError(f"max_grad_norm is {value}: give a number ≥ 0 (or math.inf for no clipping)")
-        if math.isinf(number) and not self.clipping.takes_infinity:
-            raise ValueError(f"max_grad_norm is {value}, which {type(self.clipping).__name__} would scale gradients to")
-        self._max_grad_norm = number
-
-    @property
-    def sensitivity(self) -> Sensitivity:
-        """How far the clipped sum can move when one example (or unit) is added, taken away or replaced.
-
-        Raises:
-            ValueError: where the clipping leaves a parameter without a group.
-        """
-        parameters = named(modules_of(self.model, self.loss_fn), lambda root: root.named_parameters())
-        trainable = [name for name, p in parameters.items() if p.requires_grad]
-        return self.clipping.sensitivity(self._max_grad_norm, self.clipping.groups(trainable))
 
     def forward(self, *args: Any, unit_ids: Tensor | None = None, **kwargs: Any) -> ClippedGradients:
         """Adds Σ_n c_n ∇ℓ_n to the ``.grad`` of every trainable parameter.
@@ -240,42 +204,6 @@ class CompiledStep(nn.Module):
         """Forgets every program, so that the next call traces the model again."""
         self._programs.clear()
         self._latest = None
-
-    @property
-    def latest(self) -> Compilation:
-        """The program of the last call.
-
-        Raises:
-            CompileError: before the first call.
-        """
-        if self._latest is None:
-            raise CompileError(
-                "the step is not traced yet",
-                remedy="call it once, or give cc.compile(..., example_inputs=(x, target))",
-            )
-        return self._latest
-
-    @property
-    def source(self) -> str:
-        """The generated program of the last call, as text."""
-        return self.latest.program.source
-
-    @property
-    def plan(self) -> Plan:
-        """The plan of the last call; ``print(step.plan)`` is a table."""
-        return self.latest.plan
-
-    def save(self, path: str | Path) -> Path:
-        """Writes the generated program; it runs without clipcompiler. Returns the path."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(self.source, encoding="utf-8")
-        return target
-
-    def derivation(self, name: str) -> Derivation:
-        """How the squared norm of one parameter follows from the equation of its op."""
-        choice = self.plan[name]
-        return Derivation(name, choice.terms, choice.trees, choice.order.value, choice.why)
 
     def verify(self, *args: Any, unit_ids: Tensor | None = None, tolerance: float = 1e-9, **kwargs: Any) -> float:
         """Runs the generated program in float64 and compares it with one backward pass an example in float64.
