@@ -6,7 +6,7 @@ import re
 
 import pytest
 from all_samples import RULES, samples_of
-from mixing import mixings
+from mixed_dims import mixings
 from one_op import expected_layout, layouts_found
 from placing import allowed
 
