@@ -152,7 +152,7 @@ OF_LOSSES = {
     "in-batch negatives (InfoNCE)": (info_nce, (3,), (3,), "pairs every example"),
     "hardest negative of the batch": (hard_negatives, (3,), (3,), "some batch sizes"),
     "cross-entropy averaged over valid tokens": (
-        lambda o, t: F.cross_entropy(o.mT, (t > 0).long(), ignore_index=0), (4, 3), (4,), "valid tokens"),
+        lambda o, t: F.cross_entropy(o.mT, (t > 0).long(), ignore_index=0), (4, 3), (4,), "that are not 0"),
     "a mean over valid tokens by a mask": (token_mean, (4, 3), (4,), "no plain sum or mean"),
     "cross-entropy with class weights, averaged": (
         lambda o, t: F.cross_entropy(o, (t > 0).long(), torch.ones(3).to(o)), (3,), (), "class weights"),
