@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from clipcompiler.clipping import Clipping, Flat
 from clipcompiler.runtime import CompiledStep
 from clipcompiler.runtime.batch import batch_of, cast
 
-__all__ = ["Oracle", "VerificationError", "oracle", "verify"]
+__all__ = ["NormsByFormula", "Oracle", "VerificationError", "oracle", "verify"]
 
 ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
 
@@ -72,7 +75,8 @@ def oracle(
         found = {name: torch.zeros_like(p) for name, p in named.items()}
         for run in runs:
             one, options = pytree.tree_map_only(Tensor, itemgetter(run), batch)
-            loss = model(*one, **options) if loss_fn is None else loss_fn(model(*one[:-1], **options), one[-1])
+            with NormsByFormula():
+                loss = model(*one, **options) if loss_fn is None else loss_fn(model(*one[:-1], **options), one[-1])
             for name, g in zip(named, gradients_of(loss.sum(), list(named.values())), strict=True):
                 found[name] += g
             losses.append(loss.detach().sum())
@@ -86,6 +90,44 @@ def oracle(
     stacked = [torch.stack(v) if v else empty for v in (norms, factors)]
     shaped = [v.squeeze(1) if len(groups) == 1 else v for v in stacked]
     return Oracle(first, shaped[0], shaped[1], total)
+
+
+class NormsByFormula(TorchFunctionMode):
+    """Within it batch norm in eval mode and instance norm are (x − μ)/√(σ² + ε) · W + b, written out.
+
+    The backward of torch's own is wrong for some memory layouts of a batch of one: it takes a permuted gradient for
+    one that lies channels last. An oracle must not.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Replaces these two functions."""
+        given = kwargs or {}
+        if function in (F.batch_norm, F.instance_norm):
+            values = signature(function).bind(*args, **given)
+            values.apply_defaults()
+            named = values.arguments
+            own = named["use_input_stats"] if function is F.instance_norm else False
+            if own or (function is F.batch_norm and not named["training"]):
+                return by_formula(named, own=own)
+        return function(*args, **given)
+
+
+def by_formula(named: dict[str, Any], *, own: bool) -> Tensor:
+    """(x − μ)/√(σ² + ε) · W + b, by the statistics of each example's own channels or by running ones."""
+    x: Tensor = named["input"]
+    if own:
+        var, mean = torch.var_mean(x, tuple(range(2, x.dim())), correction=0, keepdim=True)
+    else:
+        mean, var = channels(named["running_mean"], x), channels(named["running_var"], x)
+    y = (x - mean) / (var + named["eps"]).sqrt()
+    y = y if named["weight"] is None else y * channels(named["weight"], y)
+    moved: Tensor = y if named["bias"] is None else y + channels(named["bias"], y)
+    return moved
+
+
+def channels(values: Tensor, like: Tensor) -> Tensor:
+    """[C] → [C, 1, …], to go with [N, C, …]"""
+    return values.reshape(-1, *[1] * (like.dim() - 2))
 
 
 def runs_of(size: int, examples_per_unit: int, unit_ids: Tensor | None) -> list[list[slice]]:

@@ -16,6 +16,7 @@ from sympy.printing.str import StrPrinter
 from torch import fx
 from torch.nn import functional as F
 
+from clipcompiler.codegen.helpers import CONTIGUOUSLY
 from clipcompiler.errors import UntraceableModel
 from clipcompiler.trace.traced import TracedLoss
 
@@ -26,6 +27,8 @@ INFIX = {aten.add.Tensor: "+", aten.sub.Tensor: "-", aten.mul.Tensor: "*", aten.
 VIEWS = (aten.view.default, aten.reshape.default, aten._unsafe_view.default)
 #: Ops that live in torch.nn.functional with the signature of the op.
 FUNCTIONAL = {"linear": "linear", "pad": "pad", "avg_pool2d": "avg_pool2d", "avg_pool3d": "avg_pool3d"}
+#: Norms whose backward in torch misreads gradients, inputs or weights that are not contiguous.
+MISREADING = (aten.batch_norm.default, aten.instance_norm.default)
 END = 2**31
 
 
@@ -69,6 +72,8 @@ def call_text(
     arguments += [f"{k}={other.get(k) or text(v)}" for k, v in node.kwargs.items()]
     scaled = target in (aten.add.Scalar, aten.sub.Scalar) and len(node.args) > 2  # torch reads their third otherwise
     name = f"aten.{target}".replace("aten.aten", "aten") if scaled else function_name(target)
+    if target in MISREADING:
+        return f"{CONTIGUOUSLY}({name}, {', '.join(arguments)})"
     return f"{name}({', '.join(arguments)})"
 
 

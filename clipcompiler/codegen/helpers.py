@@ -20,6 +20,9 @@ COUNT_ALL = "count_all"
 #: The functions that put the examples of a unit side by side.
 UNITS_OF, GATHERED = "units_of", "gathered"
 
+#: The function that calls a norm of torch on contiguous tensors, in its backward too.
+CONTIGUOUSLY = "contiguously"
+
 #: The helpers by name.
 SOURCES = {
     CONVOLUTION_GRADIENTS: '''
@@ -55,6 +58,16 @@ def guarded(square, parts):
     which they are rounded: 8 ε of it bounds what was lost.
     """
     return square.clamp(min=0) + 8 * torch.finfo(square.dtype).eps * parts
+''',
+    CONTIGUOUSLY: '''
+def contiguously(norm, *args):
+    """norm(*args) with every tensor contiguous, the gradient of its value too.
+
+    torch's batch and instance norm take the permuted gradient of a batch of one for one that lies channels last, and
+    read a strided weight as if it were contiguous: silently wrong. A flat view and back makes its gradient contiguous.
+    """
+    y = norm(*(x.contiguous().flatten().view(x.shape) if isinstance(x, torch.Tensor) else x for x in args))
+    return y.flatten().view(y.shape)
 ''',
     UNITS_OF: '''
 def units_of(unit_ids):

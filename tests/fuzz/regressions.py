@@ -48,6 +48,35 @@ EXACT = {
             "return h.flatten(1).square().sum(1)",
         ),
     ),
+    "a permuted gradient of a batch norm, of which torch's own backward is wrong for one example": Program(
+        inputs={"x": (2, 3)},
+        held={"p2": (2,), "p3": (2,), "b4": (2,), "w5": (2,), "p6": (2, 2)},
+        lines=(
+            "h7 = x.unsqueeze(2)",
+            "h8 = F.batch_norm(h7, self.b4, self.w5, self.p3, self.p2.view(2,), False, 0.1, 0.1)",
+            "h9 = h8.permute(2, 3, 0, 1)",
+            "h10 = torch.einsum('abcd,od->obac', h9, self.p6)",
+            "return h10.square().sum()",
+        ),
+    ),
+    "an expanded weight of a batch norm, which torch's own backward reads beyond its end": Program(
+        inputs={"x": (16,)},
+        held={"p1": (16,), "b3": (16,), "w4": (16,), "p2": (1,)},
+        lines=(
+            "h1 = (x * self.p1)[:, :, None, None]",
+            "h2 = F.batch_norm(h1, self.b3, self.w4, self.p2.expand(16), None, False, 0.1, 0.1)",
+            "return h2.flatten(1).square().sum(1)",
+        ),
+    ),
+    "a permuted gradient of an instance norm": Program(
+        inputs={"x": (2, 3, 3)},
+        held={"p1": (3,), "p2": (2,), "p3": (3, 3)},
+        lines=(
+            "h1 = F.instance_norm(x * self.p1, None, None, self.p2)",
+            "h2 = torch.einsum('ncab,bd->adnc', h1, self.p3)",
+            "return h2.square().sum((0, 1, 3))",
+        ),
+    ),
 }
 
 REFUSED = {

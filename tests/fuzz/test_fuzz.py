@@ -10,8 +10,8 @@ from fuzz.generate import generate
 from fuzz.minimise import minimised
 from fuzz.regressions import EXACT, REFUSED
 
-#: The sound models that may be refused, of all sound models of a run.
-REFUSED_AT_MOST = 0.05
+#: The sound models that may be refused, of those of one chunk: of all together, ``conftest`` allows 5%.
+REFUSED_AT_MOST = 0.1
 #: The programs that torch does not run, or whose gradients are not finite, of all programs of a run.
 VOID_AT_MOST = 0.08
 #: (models, ops) of the ordinary suite; (models, chunks, ops) of the slow one. A quarter are built to mix.
