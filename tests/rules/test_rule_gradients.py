@@ -78,9 +78,13 @@ def everything(rule):
 
 
 def one_function(placed):
-    """Whether torch computes the same for every number of examples: squeeze drops the dim of one example, and cdist
-    chooses its algorithm by a number of rows, which no export expresses."""
+    """Whether torch computes the same for every number of examples: squeeze drops the dim of one example, cdist
+    chooses its algorithm by a number of rows, and solve tells vectors from matrices by the extents of batch dims,
+    which no export expresses."""
     sample = placed.sample
+    if sample.op is aten.linalg_solve.default:
+        matrix, right = sample.operands.values()
+        return len(right.shape) != len(matrix.shape) - 1
     if sample.op is aten.cdist.default:
         return any(isinstance(size, Size) for size in placed.out[:-2])
     ranks = {outputs(sample(values_of(sample, k), k))[0].dim() for k in (1, 3)}
