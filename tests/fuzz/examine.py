@@ -103,7 +103,10 @@ def examine(program, sizes=(1, 4)):
     model = build(program)
     step = cc.compile(model)
     if not mixing:
-        truths = [oracle(model, None, program.batch(size)) for size in sizes]
+        try:
+            truths = [oracle(model, None, program.batch(size)) for size in sizes]
+        except (RuntimeError, ValueError, IndexError) as error:  # one example alone is too few for it
+            return Verdict("void", f"{type(error).__name__}: {error}")
         norms = torch.cat([t.norms for t in truths])
         if not torch.isfinite(norms).all():
             return Verdict("void")
