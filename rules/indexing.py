@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from clipcompiler.dsl import Form, Operand, aligned, aten, mixes, op_rule
+from clipcompiler.dsl import Form, Operand, aligned, at, aten, equation, index_family, indices, mixes, op_rule, out
+
+s, d = indices("*s d")
 
 
 @op_rule(aten.index.Tensor)
@@ -10,6 +12,8 @@ def index(self: Operand, indices: list[Operand | None]) -> Form:
     """y[s, t] = x[i[s], j[s], t]: the indexed dims are read where the indices say, the others run along"""
     given = [d for d, i in enumerate(indices) if i is not None]
     tensors = [i for i in indices if i is not None]
+    if len(given) == 1:
+        return rows_of(self, given[0], tensors[0])
     rank = max(i.ndim for i in tensors)
     looked_up: list[list[tuple[Operand, int]]] = [[] for _ in range(rank)]
     for i in tensors:
@@ -22,18 +26,29 @@ def index(self: Operand, indices: list[Operand | None]) -> Form:
     return aligned(*kept[:front], *looked_up, *kept[front:], lookups=lookups)
 
 
+def rows_of(self: Operand, dim: int, index: Operand) -> Form:
+    """y[a,s,b] = x[a, i[s], b]"""
+    before, behind = index_family("a", dim), index_family("b", self.ndim - dim - 1)
+    places = index_family("s", index.ndim)
+    row = at(index[places], wraps=True)
+    return equation(out[(*before, *places, *behind)], self[(*before, row, *behind)])
+
+
 @op_rule(aten.embedding.default)
-def embedding(weight: Operand, indices: Operand, *options: Any) -> Form:
-    """y[s,d] = W[i[s], d]"""
-    return aligned(*([(indices, d)] for d in range(indices.ndim)), [(weight, 1)], lookups=[(weight, 0, indices)])
+def embedding(
+    weight: Operand, indices: Operand, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False
+) -> Form:
+    """y[s,d] = W[i[s], d];  the row of the padding gets no gradient"""
+    if scale_grad_by_freq:
+        raise ValueError("scale_grad_by_freq divides a gradient by how often the whole batch has the token")
+    skipped = padding_idx if padding_idx >= 0 else None
+    return equation(out[s, d], weight[at(indices[s], skipped=skipped), d])
 
 
 @op_rule(aten.index_select.default)
 def index_select(self: Operand, dim: int, index: Operand) -> Form:
-    """y[t, s] = x[i[t], s] along one dim"""
-    gone = dim % self.ndim
-    rows = ([(index, 0)] if d == gone else [(self, d)] for d in range(self.ndim))
-    return aligned(*rows, lookups=[(self, gone, index)])
+    """y[a,s,b] = x[a, i[s], b] along one dim"""
+    return rows_of(self, dim % self.ndim, index)
 
 
 @op_rule(aten.one_hot.default)

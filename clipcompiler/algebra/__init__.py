@@ -1,6 +1,7 @@
 """Tensor networks and the orders of summing them. Knows nothing of torch or of models."""
 
 from clipcompiler.algebra.contraction import Leaf, Pair, Square, Tree
+from clipcompiler.algebra.cross import Cross, cross
 from clipcompiler.algebra.network import Affine, Factor, Index, Letter, Network, Tensor
 
-__all__ = ["Affine", "Factor", "Index", "Leaf", "Letter", "Network", "Pair", "Square", "Tensor", "Tree"]
+__all__ = ["Affine", "Cross", "Factor", "Index", "Leaf", "Letter", "Network", "Pair", "Square", "Tensor", "Tree", "cross"]

@@ -29,12 +29,14 @@ class Leaf:
         leaves: its number, and nothing else; the second copy counts on from the first.
         letters: the letters left.
         own: the letters summed over at once.
+        determined: the letter that an indicator's others determine.
     """
 
     factor: int
     leaves: frozenset[int]
     letters: frozenset[Letter]
     own: frozenset[Letter] = frozenset()
+    determined: frozenset[Letter] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,12 @@ class Pair:
     def joined(self) -> frozenset[Letter]:
         """The letters of the product before it is summed."""
         return self.left.letters | self.right.letters
+
+    @property
+    def multiplied(self) -> frozenset[Letter]:
+        """The letters over which elements are multiplied: an indicator has one element that counts."""
+        sides = [s for s in (self.left, self.right) if isinstance(s, Leaf)]
+        return self.joined - {x for s in sides for x in s.determined}
 
 
 Tree = Leaf | Pair
@@ -77,7 +85,7 @@ class Square:
                 others = {x for j, f in enumerate(factors) if j != k for x in f.letters}
                 own = {x for x in factor.letters if x in self.positions and x not in others}
                 kept = (x.primed() if copy and x in self.positions else x for x in factor.letters if x not in own)
-                found.append(Leaf(k, frozenset([k + copy * len(factors)]), frozenset(kept), frozenset(own)))
+                found.append(Leaf(k, frozenset([k + copy * len(factors)]), frozenset(kept), frozenset(own), factor.determined))
         return tuple(found)
 
     @cached_property
@@ -108,8 +116,8 @@ class Square:
         return sorted(tree.leaves) in ([*range(self.count)], [*range(self.count, 2 * self.count)])
 
     def orders(self) -> list[Pair]:
-        """Every pairwise order, mirror images left out; with more than two factors only the two of the head line."""
-        if self.count > 2:
+        """Every pairwise order, mirror images left out; only the two of the head line with an indicator or many factors."""
+        if self.count > 2 or self.gradient.determined:
             return [self.by_copies(), self.by_factors()]
         found: dict[frozenset[Any], Pair] = {}
         for tree in self._trees(frozenset(range(2 * self.count))):
@@ -137,7 +145,7 @@ class Square:
     def flops(self, tree: Tree) -> Any:
         """Multiplications and additions: two for every element of every product before it is summed."""
         own = {x.factor: extent(x.letters | x.own) for x in self.leaves if x.own}
-        products = (2 * extent(s.joined) for s in self.steps(tree))
+        products = (2 * extent(s.multiplied) for s in self.steps(tree))
         return sum(products, sympy.Integer(0)) + sum(own.values(), sympy.Integer(0))
 
     def elements(self, tree: Tree) -> Any:

@@ -61,10 +61,12 @@ class Tensor:
     Attributes:
         symbol: how it is written: ȳ, x, W, x̂.
         reference: what it is in the program: a value of the graph, a cotangent, an expression.
+        indicates: whether it is 1 for one value of its last letter (at most) and 0 for the others.
     """
 
     symbol: str
     reference: Any
+    indicates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,12 @@ class Factor:
     def letters(self) -> tuple[Letter, ...]:
         """The letters of the access, each once, in order."""
         return letters_of(self.index)
+
+    @property
+    def determined(self) -> frozenset[Letter]:
+        """The letter of an indicator that its other letters determine: a sum over it has one term."""
+        last = self.index[-1] if self.tensor.indicates else ()
+        return frozenset(last) if isinstance(last, tuple) else frozenset()
 
     @property
     def is_affine(self) -> bool:
@@ -124,6 +132,11 @@ class Network:
     def summed(self) -> tuple[Letter, ...]:
         """The letters summed over."""
         return tuple(letter for letter in self.letters if letter not in self.output)
+
+    @property
+    def determined(self) -> frozenset[Letter]:
+        """The letters that indicators determine."""
+        return frozenset(x for f in self.factors for x in f.determined)
 
     @property
     def size(self) -> Any:

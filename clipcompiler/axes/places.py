@@ -74,6 +74,8 @@ def looked_up_in_place(
 
 def lookups(form: Form) -> tuple[tuple[tuple[str, int], str], ...]:
     """What a form looks up: (operand, dim) at the places that an index holds."""
+    if isinstance(form, Equation):
+        return form.lookups
     return form.lookups if isinstance(form, Aligned) else ()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["CONVOLUTION_GRADIENTS", "GUARDED", "SOURCES", "helpers_used"]
+__all__ = ["CONVOLUTION_GRADIENTS", "GUARDED", "RENUMBERED", "SCATTERED", "SOURCES", "helpers_used"]
 
 #: The function that instantiates the per-example gradients of a convolution.
 CONVOLUTION_GRADIENTS = "convolution_gradients"
@@ -22,6 +22,9 @@ UNITS_OF, GATHERED = "units_of", "gathered"
 
 #: The function that calls a norm of torch on contiguous tensors, in its backward too.
 CONTIGUOUSLY = "contiguously"
+
+#: The functions that add up the rows of equal numbers, and renumber the rows that an example looks up.
+SCATTERED, RENUMBERED = "scattered", "renumbered"
 
 #: The helpers by name.
 SOURCES = {
@@ -68,6 +71,21 @@ def contiguously(norm, *args):
     """
     y = norm(*(x.contiguous().flatten().view(x.shape) if isinstance(x, torch.Tensor) else x for x in args))
     return y.flatten().view(y.shape)
+''',
+    SCATTERED: '''
+def scattered(places, rows, size):
+    """g[n,v,d] = Σ_s [places[n,s] = v] rows[n,s,d] for v < size."""
+    N, S, D = rows.shape
+    first = size * torch.arange(N, device=places.device)[:, None]
+    sums = rows.new_zeros(N * size, D).index_add_(0, (first + places).flatten(), rows.reshape(N * S, D))
+    return sums.reshape(N, size, D)
+''',
+    RENUMBERED: '''
+def renumbered(places):
+    """[N, S] → each number as its rank among those of its example: below S, and equal where they were equal."""
+    ordered, origin = places.sort(1)
+    steps = F.pad(ordered[:, 1:] != ordered[:, :-1], (1, 0))
+    return torch.empty_like(places).scatter_(1, origin, steps.cumsum(1))
 ''',
     UNITS_OF: '''
 def units_of(unit_ids):

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from torch import fx
 
-from clipcompiler.algebra import Factor, Leaf, Letter, Pair, Square, Tree
+from clipcompiler.algebra import Cross, Factor, Leaf, Letter, Pair, Square, Tree
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.convolution import recognise
 from clipcompiler.codegen.helpers import GUARDED
 from clipcompiler.codegen.laid import Laid, atom, contracted, diagonal, permuted, spread, summed
 from clipcompiler.codegen.operands import Operands
+from clipcompiler.codegen.rows import Rows, multiplied, same_row
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice, Order
 
@@ -55,7 +56,7 @@ class Norms:
                 self.each[choice.source] = each
             else:  # what is summed later is rounded anew
                 label = self.labels[choice.source]
-                total = self.guarded(total, [self.parts(t.square, label, with_bias=False) for t in choice.terms], label)
+                total = self.guarded(total, [self.parts(t.square, label, False) for t in choice.terms], label)
             self.add(choice, total)
         else:
             self.add(choice, self.closed(choice, bias))
@@ -84,7 +85,7 @@ class Norms:
         first = choice.terms[0]
         texts = [permuted(x, t.each.output) for x, t in zip(parts, choice.terms, strict=True)]
         if len({tuple(x.extent for x in t.letters) for t in choice.terms}) > 1:
-            own = (Letter(f"w{k}", size) for k, size in enumerate(first.use.source.meta["val"].shape))
+            own = (Letter(f"w{k}", size) for k, size in enumerate(first.source.meta["val"].shape))
             letters = (first.each.output[0], *own)
             shape = ", ".join(str(x.extent) for x in letters)
             joined = " + ".join(f"{atom(x.text)}.reshape({shape})" for x in texts)
@@ -100,8 +101,10 @@ class Norms:
             image, filter = (self.operands.variable(f) for f in (convolution.image, convolution.filter))
             sizes = self.operands.shape(convolution.image)[2:]
             return convolution.each(image, filter, sizes)
+        if term.each.determined:
+            return self.scaled(Rows.of(self.operands, term.each).each(), term)
         square = term.square
-        return self.scaled(self.tree(square, square.by_copies().left, self.labels[term.use.source]), term)
+        return self.scaled(self.tree(square, square.by_copies().left, self.labels[term.source]), term)
 
     def scaled(self, x: Laid, term: Term, power: int = 1) -> Laid:
         """coefficient^power · x"""
@@ -109,13 +112,37 @@ class Norms:
         return x if number == 1 else Laid(f"{float(number)} * {atom(x.text)}", x.letters)
 
     def closed(self, choice: Choice, bias: Choice | None) -> Laid:
-        """‖g[n]‖² by a Gram or rank-one order, plus the bias's where it is folded in."""
-        term, label = choice.terms[0], self.labels[choice.source]
-        square, tree = term.square, choice.trees[0]
-        total = self.tree(square, tree, label) if bias is None else self.with_bias(square, tree, label)
-        if any(leaf.letters & square.positions for leaf in square.leaves):
-            total = self.guarded(total, [self.parts(square, label, with_bias=bias is not None)], label)
+        """‖g[n]‖² by orders that form no g[n], plus the bias's where it is folded in."""
+        label = self.labels[choice.source]
+        squares = [self.of_term(t, tree, bias, label) for t, tree in zip(choice.terms, choice.trees, strict=True)]
+        squares += [self.between(cross, label) for cross in choice.crosses]
+        total = Laid(" + ".join(x.text for x in squares), squares[0].letters)
+        if not any(leaf.letters & t.square.positions for t in choice.terms for leaf in t.square.leaves):
+            return total
+        parts = [self.scaled(self.parts(t.square, label, bias is not None), t, power=2) for t in choice.terms]
+        return self.guarded(total, parts, label)
+
+    def of_term(self, term: Term, tree: Pair, bias: Choice | None, label: str) -> Laid:
+        """‖g_u[n]‖² of one term."""
+        square = term.square
+        if term.each.determined and tree == square.by_copies():
+            rows = self.body.bind(f"{label}_rows", Rows.of(self.operands, term.each).compact())
+            total = Laid(f"{rows}.square().sum((1, 2))", (square.examples,))
+        else:
+            total = self.tree(square, tree, label) if bias is None else self.with_bias(square, tree, label)
         return self.scaled(total, term, power=2)
+
+    def between(self, cross: Cross, label: str) -> Laid:
+        """2⟨g_u[n], g_v[n]⟩ of two terms."""
+        example = cross.first.output[0]
+        products = [multiplied(self.operands, cross, k) for k in range(len(cross.pairs))]
+        total, *rest = [Laid(self.body.bind(f"{label}_between", x.text), x.letters) for x in products]
+        for k, factor in enumerate(rest):
+            later = [x for f in rest[k + 1 :] for x in f.letters]
+            total = contracted(total, factor, [example, *later])
+        total = summed(total, [x for x in total.letters if x != example])
+        number = 2 * cross.first.coefficient * cross.second.coefficient
+        return Laid(f"{float(number):g} * {atom(total.text)}", total.letters)
 
     def guarded(self, total: Laid, parts: list[Laid], label: str) -> Laid:
         """A squared norm, no less than what rounding may have taken from it."""
@@ -132,9 +159,13 @@ class Norms:
         product = Laid(f"({left.text} * ({spread(right, left.letters)} + 1))", left.letters)
         return summed(product, [x for x in left.letters if not x.examples])
 
-    def parts(self, square: Square, label: str, *, with_bias: bool) -> Laid:
-        """Σ_s ‖ȳ_s‖²‖x_s‖²: the square of every position's own part, from the diagonals of the Grams at hand."""
-        total, *rest = [self.squares_of(square, k, label) for k in range(square.count)]
+    def parts(self, square: Square, label: str, with_bias: bool) -> Laid:
+        """Σ_s ‖ȳ_s‖²‖x_s‖²: the square of every position's own part, from the diagonals of the Grams at hand.
+
+        That of an indicator is 1.
+        """
+        factors = square.gradient.factors
+        total, *rest = [self.squares_of(square, k, label) for k, f in enumerate(factors) if not f.tensor.indicates]
         if with_bias:
             rest = [Laid(f"({atom(rest[0].text)} + 1)", rest[0].letters)]
         for k, factor in enumerate(rest):
@@ -173,17 +204,28 @@ class Norms:
             second = min(tree.leaves) >= square.count
             letters = (x.primed() if second and x in square.positions else x for x in laid.letters)
             return Laid(laid.text, tuple(letters))
+        if (indicator := self.indicator(square, tree)) is not None:
+            return same_row(self.operands, indicator, indicator, {x: x.primed() for x in square.positions})
         if square.is_square(tree):
             half = self.bound(square, tree.left, label)
             squared = Laid(f"{atom(half.text)}.square()", half.letters)
             return summed(squared, [x for x in half.letters if x not in tree.letters])
         left, right = (self.bound(square, side, label) for side in (tree.left, tree.right))
+        if not right.text:  # the square of an indicator that skips no row is 1
+            return summed(left, [x for x in left.letters if x not in tree.letters])
         return contracted(left, right, list(tree.letters))
+
+    def indicator(self, square: Square, tree: Pair) -> Factor | None:
+        """The factor of a Gram of an indicator with itself."""
+        factor = square.gradient.factors[min(tree.leaves)]
+        return factor if square.is_gram(tree) and factor.tensor.indicates else None
 
     def bound(self, square: Square, tree: Tree, label: str) -> Laid:
         """The value of a tree in a variable: the mirror image of a product is the same variable."""
         value = self.tree(square, tree, label)
         if isinstance(tree, Leaf):
+            return value
+        if not value.text:
             return value
         noun = self.noun(tree, square)
         return Laid(self.body.bind(f"{label}_{noun}", value.text), value.letters)

@@ -18,10 +18,10 @@ from clipcompiler.axes.analyse import Axes
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.calls import function_name, literal
 from clipcompiler.codegen.helpers import GATHERED
-from clipcompiler.codegen.laid import Laid, atom, spread
+from clipcompiler.codegen.laid import Laid, atom, permuted, spread
 from clipcompiler.derive.by_unit import UNIT
 from clipcompiler.derive.derived import Derived
-from clipcompiler.derive.references import AuxiliaryValue, Cotangent, Elementwise, OutputTap, Tap, Value
+from clipcompiler.derive.references import AuxiliaryValue, Cotangent, Elementwise, OutputTap, Stack, Tap, Value
 from clipcompiler.errors import CompileError
 
 __all__ = ["Operands", "dtype_of_norms"]
@@ -71,7 +71,7 @@ class Operands:
         entry = factor.index[dim]
         assert isinstance(entry, tuple)
         around = tuple(math.prod(int(x.extent) for x in part) for part in parts_around(entry))
-        given = ["present"] if isinstance(factor.tensor.reference, Cotangent) else []
+        given = ["present"] if is_cotangent(factor) else []
         given += [f"dim={dim}"] if dim else []
         given += [f"around={around}"] if around != (1, 1) else []
         return self.body.bind(f"{name}_by_unit", f"{GATHERED}({', '.join([name, 'examples', *given])})")
@@ -83,6 +83,8 @@ class Operands:
             return self.widened(self.cotangents[reference.tap], dtype_of_tap(self.axes, reference.tap))
         if isinstance(reference, Value):
             return self.widened(self.values[reference.node], reference.node.meta["val"].dtype)
+        if isinstance(reference, Stack):
+            return self.stacked(reference)
         if isinstance(reference, AuxiliaryValue):
             args = ", ".join(self.argument(a) for a in reference.args)
             wanted = f"{self.values[reference.node]}_normalised"
@@ -90,9 +92,24 @@ class Operands:
             return self.widened(made, dtype_of_tap(self.axes, OutputTap(reference.node)))
         raise CompileError(f"no program for {reference!r}", remedy="this is a fault of clipcompiler: report it")
 
+    def stacked(self, stack: Stack) -> str:
+        """The tensors of several uses in one [n, s, letters of the parameter]."""
+        parts = []
+        for part, letters, count in zip(stack.parts, stack.letters, stack.positions, strict=True):
+            laid = permuted(self.laid(part), letters)
+            sizes = (letters[0].extent, count, *(x.extent for x in letters[len(letters) - stack.shared :]))
+            is_row = len(letters) == len(sizes)
+            parts.append(laid.text if is_row else f"{atom(laid.text)}.reshape({', '.join(map(literal, sizes))})")
+        return self.body.bind(f"{self.stem(stack.parts[0])}_of_all_uses", f"torch.cat(({', '.join(parts)}), 1)")
+
+    def stem(self, factor: Factor) -> str:
+        """What a tensor made from a factor is named after."""
+        reference = factor.tensor.reference
+        return self.owner(reference) if isinstance(reference, Elementwise) else self.by_example(factor)
+
     def widened(self, name: str, dtype: torch.dtype) -> str:
-        """A tensor in the dtype of the norms: float32, or wider where the model is."""
-        return name if dtype == self.dtype else f"{name}.to({self.dtype})"
+        """A tensor in the dtype of the norms: float32, or wider where the model is. Indices stay as they are."""
+        return name if dtype == self.dtype or not dtype.is_floating_point else f"{name}.to({self.dtype})"
 
     def argument(self, value: Any) -> str:
         """An argument of an auxiliary."""
@@ -136,6 +153,12 @@ class Operands:
         if any(isinstance(e, tuple) and len(e) != 1 for e in factor.index):
             text += f".reshape({', '.join(literal(x.extent) for x in letters)})"
         return Laid(self.body.bind(f"{name}_patches", text), letters)
+
+
+def is_cotangent(factor: Factor) -> bool:
+    """Whether a factor is a cotangent, or the cotangents of several uses."""
+    reference = factor.tensor.reference
+    return isinstance(reference, Cotangent) or (isinstance(reference, Stack) and is_cotangent(reference.parts[0]))
 
 
 def parts_around(entry: tuple[Letter, ...]) -> tuple[tuple[Letter, ...], tuple[Letter, ...]]:

@@ -13,9 +13,9 @@ from clipcompiler.codegen.clip_factors import ClipFactors
 from clipcompiler.codegen.convolution import recognise
 from clipcompiler.codegen.laid import Laid, atom, contracted, permuted, summed
 from clipcompiler.codegen.operands import Operands
+from clipcompiler.codegen.rows import Rows
 from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.derive.derived import Term
-from clipcompiler.derive.references import Cotangent
 from clipcompiler.plan.choice import Choice
 
 __all__ = ["Sums"]
@@ -72,6 +72,8 @@ class Sums:
                 scaled if f is cotangent else self.operands.variable(f) for f in (convolution.image, convolution.filter)
             )
             total = convolution.total(image, filter, self.operands.shape(convolution.image)[2:])
+        elif network.determined:
+            total = Rows.of(self.operands, network, self.scaled_cotangent(cotangent, clip)).total()
         else:
             total = self.product(term, clip)
         ordered = permuted(total, [x for x in network.output if x != EXAMPLE])
@@ -95,9 +97,7 @@ class Sums:
     def scaled_cotangent(self, factor: Factor, clip: str) -> str:
         """c_n ȳ[n, …], in the dims of ȳ."""
         if (factor, clip) not in self.scaled:
-            reference = factor.tensor.reference
-            assert isinstance(reference, Cotangent)
-            name, value = self.operands.cotangents[reference.tap], self.operands.variable(factor)
+            name, value = self.operands.stem(factor), self.operands.variable(factor)
             self.scaled[factor, clip] = self.body.bind(f"{name}_clipped", f"{value} * {in_dims(clip, factor)}")
         return self.scaled[factor, clip]
 

@@ -7,6 +7,7 @@ from torch import fx
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.derive.claims import check_claims
 from clipcompiler.derive.derived import Derived, Functions, Term, Use
+from clipcompiler.derive.stack import stacked
 from clipcompiler.derive.terms import terms_of
 from clipcompiler.derive.uses import functions_of, uses_of
 
@@ -24,6 +25,7 @@ def derive(axes: Axes) -> Derived:
     terms: dict[fx.Node, tuple[Term, ...]] = {}
     for use in uses:
         terms[use.source] = (*terms.get(use.source, ()), *terms_of(axes, use))
+    terms = {source: stacked(own) for source, own in terms.items()}
     reached = {p for source in terms for p in axes.trainable[source]}
     unreached = tuple(
         parameter

@@ -14,6 +14,7 @@ from clipcompiler.algebra.network import letters_of, show_index
 from clipcompiler.axes.layout import EXAMPLES, Axis, Dim, Layout, size_of
 from clipcompiler.dsl import Equation
 from clipcompiler.dsl.equation import accesses
+from clipcompiler.dsl.indices import At
 from clipcompiler.errors import NoRule
 from clipcompiler.origin import Origin
 from clipcompiler.trace.traced import N
@@ -34,20 +35,29 @@ class Bound:
         equation: the rule's equation for these arguments.
         output: the letters of the output, dim by dim.
         reads: the letters of every access on the right side, dim by dim.
+        lookups: for a letter that stands for a place looked up, where it is looked up.
     """
 
     equation: Equation
     output: tuple[Index, ...]
     reads: Mapping[sympy.Indexed, tuple[Index, ...]]
+    lookups: Mapping[Letter, At]
 
     def show(self, symbol: Callable[[str], str]) -> str:
         """The equation as it is written, operands by the symbols that ``symbol`` gives."""
-        written = {a: f"{symbol(str(a.base.label))}[{shown(index)}]" for a, index in self.reads.items()}
+        written = {a: self.written(a, symbol) for a in self.reads}
         value = self.equation.value.xreplace({a: sympy.Symbol(text) for a, text in written.items()})
-        inside = {x for a in self.reads for x in letters_of(self.reads[a])} - set(letters_of(self.output))
+        inside = {x for a in self.reads for x in letters_of(self.reads[a])} - {*letters_of(self.output), *self.lookups}
         ordered = [x for a in self.reads for x in letters_of(self.reads[a]) if x in inside]
         total = f"Σ_{{{','.join(map(str, dict.fromkeys(ordered)))}}} " if ordered else ""
         return f"y[{shown(self.output)}] = {total}{str(value).replace('**', '^').replace('*', ' ')}"
+
+    def written(self, access: sympy.Indexed, symbol: Callable[[str], str]) -> str:
+        """An element read, its letters bound: W[i[n,s],d]."""
+        entries = []
+        for own, index in zip(access.indices, self.reads[access] or ((),), strict=True):
+            entries.append(self.written(own.args[0], symbol) if isinstance(own, At) else show_index(index))
+        return f"{symbol(str(access.base.label))}[{','.join(entries)}]"
 
 
 def bind(equation: Equation, layouts: Mapping[str, Layout], output: Layout, origin: Origin) -> Bound:
@@ -64,11 +74,9 @@ def bind(equation: Equation, layouts: Mapping[str, Layout], output: Layout, orig
         letters.learn(index, layout)
     for index, layout in sides:
         letters.learn_products(index, layout)
-    return Bound(
-        equation,
-        letters.index(equation.index, output),
-        {a: letters.index(a.indices, layouts[str(a.base.label)]) for a in reads},
-    )
+    bound = letters.index(equation.index, output)
+    read = {a: letters.index(a.indices, layouts[str(a.base.label)]) for a in reads}
+    return Bound(equation, bound, read, letters.lookups)
 
 
 class Letters:
@@ -78,6 +86,7 @@ class Letters:
         self.dims: dict[sympy.Symbol, Dim] = {s: (Axis(size, examples=size == N),) for s, size in extents.items()}
         self.origin = origin
         self.names: dict[tuple[sympy.Symbol, int], str] = {}
+        self.lookups: dict[Letter, At] = {}
 
     def learn(self, index: tuple[Any, ...], layout: Layout) -> None:
         """A letter alone in a dim runs over the axes of that dim; the largest dim counts."""
@@ -111,7 +120,15 @@ class Letters:
             return tuple(letter for symbol in entry for letter in self.split(symbol))
         if entry.is_Integer:
             return ()
+        if isinstance(entry, At):
+            return self.looked_up(entry, dim)
         return self.affine(entry)
+
+    def looked_up(self, entry: At, dim: Dim) -> tuple[Letter, ...]:
+        """W[i[s]] → the letter v of that dim, with v = i[s]."""
+        letter = Letter(self.unique(sympy.Symbol("v"), len(self.lookups), False), size_of(dim))
+        self.lookups[letter] = entry
+        return (letter,)
 
     def split(self, symbol: sympy.Symbol) -> tuple[Letter, ...]:
         """s over 5·n·3 → s0, n, s1."""

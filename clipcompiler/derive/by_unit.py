@@ -13,7 +13,7 @@ import sympy
 from clipcompiler.algebra import Affine, Factor, Index, Letter, Network
 from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.derive.derived import Derived
-from clipcompiler.derive.references import Elementwise
+from clipcompiler.derive.references import Elementwise, Indicator
 
 __all__ = ["MEMBER", "MEMBERS", "UNIT", "UNITS", "by_unit"]
 
@@ -45,6 +45,8 @@ def factor_of_units(factor: Factor) -> Factor:
     if isinstance(reference, Elementwise):
         reads = tuple((symbol, factor_of_units(read)) for symbol, read in reference.reads)
         tensor = replace(tensor, reference=replace(reference, reads=reads))
+    if isinstance(reference, Indicator):
+        tensor = replace(tensor, reference=replace(reference, places=factor_of_units(reference.places)))
     return Factor(tensor, tuple(map(split, factor.index)))
 
 

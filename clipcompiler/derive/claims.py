@@ -20,7 +20,7 @@ def check_claims(derived: Derived, uses: tuple[Use, ...]) -> None:
         CompileError: naming the parameter, where an op uses it and no term of its gradient says so.
     """
     axes = derived.axes
-    claimed = {(t.use.node, t.use.source) for terms in derived.terms.values() for t in terms}
+    claimed = {(u.node, u.source) for terms in derived.terms.values() for t in terms for u in t.uses}
     for node in axes.traced.graph.nodes:
         parameter = axes.traced.parameter(node)
         if parameter is None or not parameter.trainable:

@@ -43,7 +43,8 @@ class Derivation:
 def steps(term: Term, tree: Pair) -> list[tuple[str, str]]:
     """The lines of one term."""
     network = term.network
-    place = f"in {term.origin.module_path or 'the root module'}, {term.origin.op}, rule {term.rule.name}"
+    more = f", and {len(term.uses) - 1} more uses like it" if len(term.uses) > 1 else ""
+    place = f"in {term.origin.module_path or 'the root module'}, {term.origin.op}, rule {term.rule.name}{more}"
     own = ",".join(map(str, network.output))
     where = [("where", f"{f} = {written(f.tensor.reference)}") for f in network.factors if is_composed(f)]
     return [

@@ -38,8 +38,8 @@ class Term:
     """One term of a per-example gradient.
 
     Attributes:
-        use: where it comes from.
-        tap: the value whose cotangent it reads.
+        uses: where it comes from: one op, or several that are summed along one position.
+        taps: the values whose cotangents it reads, one a use.
         rule: the rule it was derived from.
         network: g[n, …] as a network.
         origin: the op in the user's program.
@@ -47,13 +47,18 @@ class Term:
         unit: g[unit, …], where norms are those of units of unequal size.
     """
 
-    use: Use
-    tap: Tap
+    uses: tuple[Use, ...]
+    taps: tuple[Tap, ...]
     rule: OpRule
     network: Network
     origin: Origin
     equation: str = ""
     unit: Network | None = None
+
+    @property
+    def source(self) -> fx.Node:
+        """The parameter's placeholder, or the value computed from parameters."""
+        return self.uses[0].source
 
     @property
     def each(self) -> Network:
@@ -108,5 +113,5 @@ class Derived:
     def taps(self) -> tuple[Tap, ...]:
         """Every tap, once, in the order of the graph."""
         place = {node: k for k, node in enumerate(self.axes.traced.graph.nodes)}
-        found = {term.tap for terms in self.terms.values() for term in terms}
+        found = {tap for terms in self.terms.values() for term in terms for tap in term.taps}
         return tuple(sorted(found, key=lambda tap: (place[tap.node], type(tap).__name__)))

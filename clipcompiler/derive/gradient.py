@@ -12,7 +12,7 @@ import sympy
 
 from clipcompiler.algebra import Affine, Factor, Index, Letter, Network, Tensor
 from clipcompiler.derive.bind import EXAMPLE, Bound
-from clipcompiler.derive.references import Elementwise
+from clipcompiler.derive.references import Elementwise, Indicator
 from clipcompiler.errors import NoRule
 from clipcompiler.origin import Origin
 
@@ -68,7 +68,9 @@ class Derivation:
                 composed.append(part)
         if composed:
             factors.append(self.elementwise(sympy.Mul(*composed)))
-        output = (EXAMPLE, *self.parameter_letters(access))
+        own = self.parameter_letters(access)
+        factors += [self.indicator(letter) for letter in own if letter in self.bound.lookups]
+        output = (EXAMPLE, *own)
         try:
             return Network(output, tuple(factors), coefficient)
         except ValueError as error:
@@ -82,7 +84,20 @@ class Derivation:
             raise self.refusal(access, "it is read on a diagonal")
         if any(isinstance(entry, Affine) and len(entry.terms) != 2 for entry in self.bound.reads[access]):
             raise self.refusal(access, "an affine place has two letters, as stride·u + dilation·k")
+        if any(letter in self.bound.lookups for letter in letters):
+            raise self.refusal(access, "what is looked up by index is a factor")
         return Factor(self.tensor(str(access.base.label)), self.bound.reads[access])
+
+    def indicator(self, letter: Letter) -> Factor:
+        """∂W[i[s]]/∂W[v] = δ[s,v]: 1 where i[s] = v."""
+        index, skipped, wraps = self.bound.lookups[letter].args
+        name = str(index.base.label)
+        places = Factor(self.tensor(name), self.bound.reads[index])
+        if not places.letters or places.is_affine:
+            raise self.refusal(None, "a row is looked up at no plain place")
+        number = int(skipped) if skipped.is_finite else None
+        tensor = Tensor("δ", Indicator(places, number, bool(wraps)), indicates=True)
+        return Factor(tensor, (*places.index, (letter,)))
 
     def elementwise(self, expression: sympy.Expr) -> Factor:
         """A function of several elements, as one tensor over all their letters."""

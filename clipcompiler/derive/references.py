@@ -8,9 +8,19 @@ from typing import Any
 import sympy
 from torch import fx
 
-from clipcompiler.algebra import Factor
+from clipcompiler.algebra import Factor, Letter
 
-__all__ = ["AuxiliaryValue", "Cotangent", "Elementwise", "OperandTap", "OutputTap", "Tap", "Value"]
+__all__ = [
+    "AuxiliaryValue",
+    "Cotangent",
+    "Elementwise",
+    "Indicator",
+    "OperandTap",
+    "OutputTap",
+    "Stack",
+    "Tap",
+    "Value",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +88,35 @@ class Elementwise:
 
     expression: sympy.Expr
     reads: tuple[tuple[sympy.Symbol, Factor], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Indicator:
+    """δ[n,s,v] = 1 where i[n,s] = v, else 0: which row of a parameter was looked up. Never written to memory.
+
+    Attributes:
+        places: i[n,s], the numbers of the rows.
+        skipped: the number whose row gets no gradient.
+        wraps: whether negative numbers count from the end.
+    """
+
+    places: Factor
+    skipped: int | None = None
+    wraps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The tensors of several uses of a parameter, one after another along one position.
+
+    Attributes:
+        parts: one tensor a use.
+        letters: the letters of each part: n, its positions, then those of the parameter, which all parts have.
+        positions: the number of positions of each part.
+        shared: the number of letters of the parameter.
+    """
+
+    parts: tuple[Factor, ...]
+    letters: tuple[tuple[Letter, ...], ...]
+    positions: tuple[Any, ...]
+    shared: int

@@ -73,7 +73,7 @@ def of_equation(axes: Axes, use: Use, call: Call, form: Equation, layouts: dict[
     bound = [bind(part, known, output, origin) for part in form.parts]
     equation = ", and ".join(b.show(symbol) for b in bound)
     return tuple(
-        Term(use, tap, call.rule, network, origin, equation)
+        Term((use,), (tap,), call.rule, network, origin, equation)
         for b in bound
         for network in differentiate(b, use.operand, cotangent, tensor, origin)
     )
@@ -89,7 +89,7 @@ def of_elementwise(axes: Axes, use: Use, call: Call, layouts: Mapping[str, Layou
     cotangent = Tensor("ē", Cotangent(tap))
     networks = differentiate(bound, use.operand, cotangent, lambda name: Tensor(name, None), origin)
     equation = f"y = f(…, e), {bound.show(symbol).replace('y[', 'e[', 1)}"
-    return tuple(Term(use, tap, call.rule, network, origin, equation) for network in networks)
+    return tuple(Term((use,), (tap,), call.rule, network, origin, equation) for network in networks)
 
 
 def output_layout(axes: Axes, node: fx.Node) -> Layout:

@@ -15,7 +15,7 @@ from clipcompiler.dsl.forms import (
     reduces,
     regroups,
 )
-from clipcompiler.dsl.indices import Star, index_family, indices
+from clipcompiler.dsl.indices import Star, at, index_family, indices
 from clipcompiler.dsl.operand import ABSENT, Absent, Auxiliary, Operand, auxiliary, out
 from clipcompiler.dsl.ruleset import Form, OpRule, RuleSet, op_rule
 
@@ -35,6 +35,7 @@ __all__ = [
     "RuleSet",
     "Star",
     "aligned",
+    "at",
     "aten",
     "auxiliary",
     "copies",

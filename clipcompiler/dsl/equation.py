@@ -9,7 +9,7 @@ from typing import Any
 import sympy
 
 from clipcompiler.dsl.forms import Aligned, Source, broadcast_sources, is_one
-from clipcompiler.dsl.indices import Entry, Star, star_letters
+from clipcompiler.dsl.indices import At, Entry, Star, star_letters
 from clipcompiler.dsl.operand import Absent, Access, Auxiliary, Extent, Operand, entry
 
 __all__ = ["Equation", "accesses", "equation", "expands", "pointwise"]
@@ -62,7 +62,18 @@ class Equation:
                 if e.is_Symbol or isinstance(e, sympy.Tuple):
                     found += part._places(e)
             rows.append(tuple(dict.fromkeys(found)))
-        return Aligned(tuple(rows), sizes=self.sizes)
+        return Aligned(tuple(rows), sizes=self.sizes, lookups=self.lookups)
+
+    @property
+    def lookups(self) -> tuple[tuple[Source, str], ...]:
+        """The dims read at the places that another operand names, and that operand."""
+        read = [a for part in self.parts if part.value.has(At) for a in sorted(accesses(part.value), key=str)]
+        return tuple(
+            ((str(a.base.label), dim), str(e.args[0].base.label))
+            for a in read
+            for dim, e in enumerate(a.indices)
+            if isinstance(e, At)
+        )
 
     def _places(self, wanted: Entry) -> Iterable[Source]:
         for access in sorted(accesses(self.value), key=str):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import sympy
 
-__all__ = ["Entry", "Star", "index_family", "indices", "star_letters"]
+__all__ = ["At", "Entry", "Star", "at", "index_family", "indices", "star_letters"]
 
-#: One dim of an access: a letter, a product of letters (a tuple), an affine expression of letters,
-#: or 0 (a dim of size 1 that is broadcast).
+#: One dim of an access: a letter, a product of letters (a tuple), an affine expression of letters, a place
+#: that an element of another operand names, or 0 (a dim of size 1 that is broadcast).
 Entry = sympy.Basic
 
 
@@ -26,6 +26,19 @@ class Star:
     def letters(self, count: int) -> list[sympy.Symbol]:
         """The letters of ``count`` dims, leftmost first."""
         return [sympy.Symbol(f"{self.name}_{k}", integer=True) for k in range(count, 0, -1)]
+
+
+class At(sympy.Function):  # type: ignore[misc]
+    """The place that an element of another operand names: At(i[s], skipped, counted from the end where negative)."""
+
+
+def at(index: sympy.Expr, *, skipped: int | None = None, wraps: bool = False) -> At:
+    """``weight[at(i[s]), d]``: the row of ``weight`` whose number is the element ``i[s]``.
+
+    ``skipped`` is a number whose row gets no gradient, as the padding of an embedding. ``wraps`` says that −1 is the
+    last row.
+    """
+    return At(index, sympy.S.NegativeInfinity if skipped is None else sympy.Integer(skipped), sympy.Integer(wraps))
 
 
 def indices(names: str) -> tuple[sympy.Symbol | Star, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy
 
-from clipcompiler.dsl.indices import Entry, Star
+from clipcompiler.dsl.indices import Entry, Star, at
 
 __all__ = ["ABSENT", "Absent", "Auxiliary", "Operand", "Output", "auxiliary", "out"]
 
@@ -92,7 +92,9 @@ out = Output()
 
 
 def entry(index: Any) -> Entry:
-    """A letter, a product of letters or an affine expression, as sympy sees it."""
+    """A letter, a product of letters, an affine expression or a place looked up, as sympy sees it."""
+    if isinstance(index, sympy.Indexed):
+        return at(index)
     return sympy.Tuple(*index) if isinstance(index, tuple) else sympy.sympify(index)
 
 

@@ -2,32 +2,93 @@
 
 from __future__ import annotations
 
+from itertools import combinations, product
+
+import sympy
 from torch import fx
 
+from clipcompiler.algebra import Network, Pair, cross
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice, Order
-from clipcompiler.plan.cost import Cost, book_keeping, cost_of_tree, kept_sum
+from clipcompiler.plan.cost import Cost, book_keeping, cost_by_row, cost_of_cross, cost_of_tree, kept_sum
 
-__all__ = ["candidates", "folded"]
+__all__ = ["candidates", "folded", "instantiated"]
 
 
 def candidates(source: fx.Node, name: str, terms: tuple[Term, ...]) -> list[Choice]:
-    """Every order worth comparing: the closed orders of a single term, and instantiation, kept or not."""
-    found = instantiated(source, name, terms)
-    if len(terms) == 1:
-        found += closed(source, name, terms[0])
+    """Every order worth comparing: closed orders, and instantiation, kept or not.
+
+    A table of rows looked up is instantiated only where an example reads as many rows as there are.
+    """
+    found = closed(source, name, terms[0]) if len(terms) == 1 else crossed(source, name, terms)
+    if not found or not any(is_long(term.each) for term in terms):
+        found += instantiated(source, name, terms)
     return found
 
 
+def is_long(network: Network) -> bool:
+    """Whether a parameter has more rows than an example looks up."""
+    rows = sympy.prod([x.extent for x in network.determined])
+    looked_up = sympy.prod([x.extent for x in network.summed])
+    return bool(network.determined) and not sympy.sympify(rows - looked_up).is_nonpositive
+
+
 def closed(source: fx.Node, name: str, term: Term) -> list[Choice]:
-    """The orders of ‖g‖² through the Gram of a factor with itself, called rank one where no position is summed."""
-    square = term.square
-    order = Order.GRAM if square.positions else Order.RANK_ONE
-    paid = book_keeping(term.network)
+    """The orders of ‖g‖² that form no g: through the Gram of a factor with itself, or row by row.
+
+    The Gram is called rank one where no position is summed.
+    """
     return [
-        Choice(source, name, order, (term,), (tree,), cost_of_tree(square, tree), paid)
-        for tree in square.orders()
-        if any(square.is_gram(step) for step in square.steps(tree))
+        Choice(source, name, order_of(term, tree), (term,), (tree,), norm_of(term, tree), book_keeping(term.network))
+        for tree in trees_of(term)
+    ]
+
+
+def trees_of(term: Term) -> list[Pair]:
+    """The orders that form no gradient."""
+    square = term.square
+    grams = [tree for tree in square.orders() if any(square.is_gram(step) for step in square.steps(tree))]
+    by_row = [square.by_copies()] if is_table(term.each) and square.positions else []
+    return grams + by_row
+
+
+def is_table(network: Network) -> bool:
+    """Whether a gradient is Σ_s δ[s,v] ȳ[s,d]: rows of cotangents, added where they belong to one row."""
+    return len(network.factors) == 2 and len(network.determined) == 1 and network.factors[1].tensor.indicates
+
+
+def order_of(term: Term, tree: Pair) -> Order:
+    """The name of a closed order."""
+    if tree == term.square.by_copies():
+        return Order.BY_ROW
+    return Order.GRAM if term.square.positions else Order.RANK_ONE
+
+
+def norm_of(term: Term, tree: Pair) -> Cost:
+    """The cost of a closed order."""
+    return cost_by_row(term.each) if order_of(term, tree) is Order.BY_ROW else cost_of_tree(term.square, tree)
+
+
+def crossed(source: fx.Node, name: str, terms: tuple[Term, ...]) -> list[Choice]:
+    """‖Σ_u g_u‖² = Σ_u ‖g_u‖² + 2 Σ_{u<v} ⟨g_u, g_v⟩, each by a closed order; none where two terms do not pair."""
+    crosses = [cross(a.each, b.each) for a, b in combinations(terms, 2)]
+    known = tuple(c for c in crosses if c is not None)
+    if len(known) < len(crosses):
+        return []
+    paid = sum((book_keeping(t.network) for t in terms), Cost())
+    between = sum((cost_of_cross(c) for c in known), Cost())
+    return [
+        Choice(
+            source,
+            name,
+            Order.CROSSED,
+            terms,
+            trees,
+            sum((norm_of(t, tree) for t, tree in zip(terms, trees, strict=True)), between),
+            paid,
+            crosses=known,
+        )
+        for trees in product(*map(trees_of, terms))
     ]
 
 
@@ -52,7 +113,7 @@ def folded(host: Choice, bias: Choice) -> bool:
     if host.order not in (Order.RANK_ONE, Order.GRAM) or len(host.terms) != 1 or len(bias.terms) != 1:
         return False
     mine, its = host.terms[0], bias.terms[0]
-    if mine.tap != its.tap or len(its.network.factors) != 1 or its.network.coefficient != 1:
+    if mine.taps != its.taps or len(its.network.factors) != 1 or its.network.coefficient != 1:
         return False
     if mine.network.factors[0] != its.network.factors[0] or mine.network.coefficient != 1:
         return False

@@ -7,7 +7,7 @@ from enum import Enum
 
 from torch import fx
 
-from clipcompiler.algebra import Pair
+from clipcompiler.algebra import Cross, Pair
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.cost import Cost
 from clipcompiler.plan.machine import Machine
@@ -20,6 +20,8 @@ class Order(Enum):
 
     RANK_ONE = "rank one"
     GRAM = "Gram"
+    BY_ROW = "by row"
+    CROSSED = "Gram, cross terms"
     DISCARD = "instantiate, discard"
     KEEP = "instantiate, keep"
     FOLDED = "folded"
@@ -41,6 +43,7 @@ class Choice:
         sum: the cost of the clipped sum.
         why: why this order.
         host: for a bias folded into a Gram: the parameter whose Gram it is.
+        crosses: the cross terms of every two terms, where they are not added before they are squared.
     """
 
     source: fx.Node
@@ -52,6 +55,7 @@ class Choice:
     sum: Cost
     why: str = ""
     host: fx.Node | None = None
+    crosses: tuple[Cross, ...] = ()
 
     @property
     def instantiates(self) -> bool:

@@ -9,8 +9,8 @@ from torch import fx
 
 from clipcompiler.clipping import Clipping, Flat
 from clipcompiler.derive.by_unit import UNITS
-from clipcompiler.derive.derived import Derived
-from clipcompiler.plan.candidates import candidates, folded
+from clipcompiler.derive.derived import Derived, Term
+from clipcompiler.plan.candidates import candidates, folded, instantiated
 from clipcompiler.plan.choice import Choice, Order
 from clipcompiler.plan.cost import ITEMSIZE, Cost, book_keeping
 from clipcompiler.plan.machine import Machine
@@ -34,11 +34,11 @@ def plan(derived: Derived, machine: Machine | None = None, clipping: Clipping | 
     functions = derived.functions
     chosen: dict[fx.Node, Choice] = {}
     for source, terms in derived.terms.items():
-        ways = candidates(source, name_of(derived, source), terms)
+        name = name_of(derived, source)
         if source in functions.values:
-            chosen[source] = instantiated(ways, Order.FUNCTION, "the chain rule to its parameters needs g[n] itself")
+            chosen[source] = kept(source, name, terms, Order.FUNCTION, "the chain rule to its parameters needs g[n] itself")
         elif source not in functions.parameters:
-            chosen[source] = cheapest(ways, machine)
+            chosen[source] = cheapest(candidates(source, name, terms), machine)
     for source in functions.parameters:
         chosen[source] = pulled_back(derived, source)
     groups = clipping.groups([p.name for p in derived.axes.traced.parameters.values() if p.trainable])
@@ -71,9 +71,9 @@ def cheapest(ways: list[Choice], machine: Machine) -> Choice:
     return replace(best, why=reason(best))
 
 
-def instantiated(ways: list[Choice], order: Order, why: str) -> Choice:
+def kept(source: fx.Node, name: str, terms: tuple[Term, ...], order: Order, why: str) -> Choice:
     """The way that forms the per-example gradient and keeps it."""
-    return replace(next(w for w in ways if w.order is Order.KEEP), order=order, why=why)
+    return replace(next(w for w in instantiated(source, name, terms) if w.order is Order.KEEP), order=order, why=why)
 
 
 def pulled_back(derived: Derived, source: fx.Node) -> Choice:
@@ -82,8 +82,7 @@ def pulled_back(derived: Derived, source: fx.Node) -> Choice:
     values = ", ".join(v.name for v in derived.functions.values if source in derived.axes.trainable[v])
     why = f"the chain rule from {values}, vmapped over examples"
     if terms:
-        ways = candidates(source, name, terms)
-        return instantiated(ways, Order.PULLED, why + ", plus its direct uses")
+        return kept(source, name, terms, Order.PULLED, why + ", plus its direct uses")
     size = (UNITS if derived.by_unit else N) * sympy.prod(list(source.meta["val"].shape))
     moved = size * ITEMSIZE
     return Choice(source, name, Order.PULLED, (), (), Cost(2 * size, moved, 2), Cost(2 * size, moved, 1), why)

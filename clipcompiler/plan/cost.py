@@ -7,7 +7,7 @@ from typing import Any
 
 import sympy
 
-from clipcompiler.algebra import Letter, Network, Pair, Square
+from clipcompiler.algebra import Cross, Letter, Network, Pair, Square
 from clipcompiler.derive.by_unit import MEMBERS, UNITS
 from clipcompiler.plan.machine import NOMINAL_BATCH, NOMINAL_UNIT, Machine
 from clipcompiler.trace.traced import N
@@ -15,7 +15,7 @@ from clipcompiler.trace.traced import N
 #: Bytes an element. Plans are made as for float32, so that the program is the same in every dtype.
 ITEMSIZE = 4
 
-__all__ = ["ITEMSIZE", "Cost", "book_keeping", "cost_of_tree", "kept_sum"]
+__all__ = ["ITEMSIZE", "Cost", "book_keeping", "cost_by_row", "cost_of_cross", "cost_of_tree", "kept_sum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,20 @@ def cost_of_tree(square: Square, tree: Pair) -> Cost:
     return Cost(square.flops(tree), moved * ITEMSIZE, len(steps))
 
 
+def cost_by_row(network: Network) -> Cost:
+    """Σ_v ‖Σ_s δ[s,v] ȳ[s]‖²: the rows of ȳ added where they belong to one row, as many as there are positions."""
+    size = product(frozenset(network.factors[0].letters))
+    return Cost(3 * size, 5 * size * ITEMSIZE, 10)
+
+
+def cost_of_cross(cross: Cross) -> Cost:
+    """2⟨g_a, g_b⟩ by pairs of factors."""
+    return Cost(cross.flops, 2 * cross.elements * ITEMSIZE, len(cross.pairs) + 2)
+
+
 def book_keeping(network: Network) -> Cost:
     """Σ_n c_n g[n] from the cotangent, scaled, and the other factors: an ordinary weight gradient."""
-    letters = frozenset(network.letters)
+    letters = frozenset(network.letters) - network.determined
     scaled = product(frozenset(network.factors[0].letters))
     flops = 2 * product(letters) if len(network.factors) > 1 else product(letters)
     return Cost(flops + scaled, 2 * scaled * ITEMSIZE, 2)

@@ -56,7 +56,7 @@ def products(axes: Axes, call: Call, form: Equation) -> Iterator[Any]:
             reads = [bound.reads[a] for a in accesses(term)]
             letters = {x for index in reads for e in index for x in (e if isinstance(e, tuple) else letters_in(e))}
             letters |= {x for e in bound.output for x in (e if isinstance(e, tuple) else ())}
-            yield (2 if len(reads) > 1 else 1) * sympy.prod([x.extent for x in letters])
+            yield (2 if len(reads) > 1 else 1) * sympy.prod([x.extent for x in letters - set(bound.lookups)])
 
 
 def letters_in(affine: Any) -> list[Any]:

@@ -20,9 +20,19 @@ __all__ = ["reason"]
 
 def reason(best: Choice) -> str:
     """One line: both sides of the comparison that decided, or what made one unnecessary."""
-    network = at_nominal(best.terms[0].each)
+    uses = sum(len(term.uses) for term in best.terms)
+    if best.order is Order.CROSSED:
+        return f"{uses} uses in {len(best.terms)} equations: their products form no g"
     if len(best.terms) > 1:
-        return f"{len(best.terms)} uses, added before the square"
+        return f"{uses} uses, added before the square"
+    return f"{uses} uses, one behind the other: {of_one(best)}" if uses > 1 else of_one(best)
+
+
+def of_one(best: Choice) -> str:
+    """The reason for a single term."""
+    network = at_nominal(best.terms[0].each)
+    if best.order is Order.BY_ROW:
+        return "rows are added where an example reads one row again"
     if best.order is Order.RANK_ONE:
         return "no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²"
     if len(network.factors) == 1:
@@ -60,7 +70,7 @@ def compared(best: Choice, network: Network) -> str:
 
 def sizes(network: Network) -> tuple[int, int, int]:
     """The extents of the positions, of the letters of ȳ alone, and of those of x alone."""
-    first, second = (set(f.letters) for f in network.factors)
+    first, second = (set(f.letters) - f.determined for f in network.factors)
     positions = [x for x in network.summed if not x.examples]
     return product(positions), product(first - second - set(positions)), product(second - first - set(positions))
 
