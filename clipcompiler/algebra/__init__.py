@@ -4,4 +4,17 @@ from clipcompiler.algebra.contraction import Leaf, Pair, Square, Tree
 from clipcompiler.algebra.cross import Cross, cross
 from clipcompiler.algebra.network import Affine, Factor, Index, Letter, Network, Tensor
 
-__all__ = ["Affine", "Cross", "Factor", "Index", "Leaf", "Letter", "Network", "Pair", "Square", "Tensor", "Tree", "cross"]
+__all__ = [
+    "Affine",
+    "Cross",
+    "Factor",
+    "Index",
+    "Leaf",
+    "Letter",
+    "Network",
+    "Pair",
+    "Square",
+    "Tensor",
+    "Tree",
+    "cross",
+]

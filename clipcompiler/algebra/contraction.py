@@ -85,7 +85,8 @@ class Square:
                 others = {x for j, f in enumerate(factors) if j != k for x in f.letters}
                 own = {x for x in factor.letters if x in self.positions and x not in others}
                 kept = (x.primed() if copy and x in self.positions else x for x in factor.letters if x not in own)
-                found.append(Leaf(k, frozenset([k + copy * len(factors)]), frozenset(kept), frozenset(own), factor.determined))
+                number = frozenset([k + copy * len(factors)])
+                found.append(Leaf(k, number, frozenset(kept), frozenset(own), factor.determined))
         return tuple(found)
 
     @cached_property
@@ -116,7 +117,7 @@ class Square:
         return sorted(tree.leaves) in ([*range(self.count)], [*range(self.count, 2 * self.count)])
 
     def orders(self) -> list[Pair]:
-        """Every pairwise order, mirror images left out; only the two of the head line with an indicator or many factors."""
+        """Every pairwise order, mirror images left out; of many factors, or an indicator, the two of the head line."""
         if self.count > 2 or self.gradient.determined:
             return [self.by_copies(), self.by_factors()]
         found: dict[frozenset[Any], Pair] = {}

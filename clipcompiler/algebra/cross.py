@@ -12,7 +12,7 @@ from typing import Any
 
 import sympy
 
-from clipcompiler.algebra.network import Factor, Letter, Network
+from clipcompiler.algebra.network import Letter, Network
 
 __all__ = ["Cross", "cross"]
 
@@ -74,19 +74,18 @@ def cross(first: Network, second: Network) -> Cross | None:
         return None
     renamed = dict(zip(second.output, first.output, strict=True))
     renamed |= {x: Letter(f"{x.name}'", x.extent) for x in second.summed}
-    own = set(first.output[1:])
-    mine = [own & set(f.letters) for f in first.factors]
-    theirs = [own & {renamed[x] for x in f.letters} for f in second.factors]
-    if any(sum(x in letters for letters in side) != 1 for side in (mine, theirs) for x in own):
-        return None
-    if any(f.is_affine for f in (*first.factors, *second.factors)) or not all(mine) or sorted(map(key, mine)) != sorted(map(key, theirs)):
+    mine = shares(first, {x: x for x in first.letters})
+    theirs = shares(second, renamed)
+    if mine is None or theirs is None or set(mine) != set(theirs):
         return None
     return Cross(first, second, tuple(renamed.items()), tuple(theirs.index(letters) for letters in mine))
 
 
-def key(letters: set[Letter]) -> list[str]:
-    """A set of letters, to be compared."""
-    return sorted(map(str, letters))
+def shares(network: Network, names: Mapping[Letter, Letter]) -> list[frozenset[Letter]] | None:
+    """The letters of the parameter that each factor has; ``None`` where one is in no factor alone."""
+    own = [frozenset(names[x] for x in network.output[1:] if x in f.letters) for f in network.factors]
+    apart = sum(map(len, own)) == len(network.output) - 1 and all(own)
+    return own if apart and not any(f.is_affine for f in network.factors) else None
 
 
 def extent(letters: frozenset[Letter]) -> Any:

@@ -84,7 +84,7 @@ class Rows:
     def total(self) -> Laid:
         """Σ_n g[n,v,d], of values that are scaled."""
         size = literal(self.row.extent)
-        text = f"torch.ops.aten.embedding_dense_backward({self.values}, {self.places}, {size}, -1, False)"
+        text = f"aten.embedding_dense_backward.default({self.values}, {self.places}, {size}, -1, False)"
         letters = self.letters[1:]
         if len(self.own) != 1:
             text = f"{text}.reshape({', '.join(literal(x.extent) for x in letters)})"

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import sympy
 from torch import fx
 
-from clipcompiler.algebra import Factor, Letter
+from clipcompiler.algebra import Factor, Letter, Network
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.clip_factors import ClipFactors
 from clipcompiler.codegen.convolution import recognise
-from clipcompiler.codegen.laid import Laid, atom, contracted, permuted, summed
+from clipcompiler.codegen.laid import Laid, atom, contracted, permuted, spread, summed
 from clipcompiler.codegen.operands import Operands
 from clipcompiler.codegen.rows import Rows
 from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice
+from clipcompiler.trace.traced import N
 
 __all__ = ["Sums"]
 
@@ -81,18 +84,41 @@ class Sums:
         return ordered if number == 1 else Laid(f"{float(number)} * {atom(ordered.text)}", ordered.letters)
 
     def product(self, term: Term, clip: str) -> Laid:
-        """Σ over n and the positions, two factors at a time."""
+        """Σ over n and the positions, two factors at a time, c_n times the smallest of them."""
         network = term.network
-        scaled = self.scaled_cotangent(network.factors[0], clip)
-        total = self.operands.laid_as(scaled, network.factors[0])
-        rest = [self.operands.laid(f) for f in network.factors[1:]]
         wanted = [x for x in network.output if x != EXAMPLE]
+        place = self.smallest(network, clip)
+        if len(network.factors) == 1 and (network.factors[0], clip) not in self.scaled:
+            own = self.operands.laid(network.factors[0])
+            total = summed(own, [x for x in own.letters if x not in network.output])
+            return self.of_kept(permuted(total, [EXAMPLE, *(x for x in total.letters if x != EXAMPLE)]), clip)
+        if place is None:
+            scaled = self.scaled_cotangent(network.factors[0], clip)
+            factors = [self.operands.laid_as(scaled, network.factors[0])]
+            factors += [self.operands.laid(f) for f in network.factors[1:]]
+        else:
+            factors = [self.operands.laid(f) for f in network.factors]
+            factors[place] = self.times_clip(factors[place], clip)
+        total, *rest = factors
         if not rest:
             return summed(total, [x for x in total.letters if x not in wanted])
         for k, factor in enumerate(rest):
             later: list[Letter] = [x for f in rest[k + 1 :] for x in f.letters]
             total = contracted(total, factor, [*wanted, *later])
         return total
+
+    def smallest(self, network: Network, clip: str) -> int | None:
+        """The factor of at most half the size of ȳ, where ȳ is not scaled already."""
+        if (network.factors[0], clip) in self.scaled:
+            return None
+        sizes = [size_of(f) if EXAMPLE in f.letters else sympy.oo for f in network.factors]
+        place = min(range(len(sizes)), key=lambda k: sympy.sympify(sizes[k]).subs(N, 1))
+        return place if (2 * sizes[place] - sizes[0]).subs(N, 1) <= 0 else None
+
+    def times_clip(self, x: Laid, clip: str) -> Laid:
+        """c_n x[n, …]"""
+        text = f"{atom(x.text)} * {spread(Laid(clip, (EXAMPLE,)), x.letters)}"
+        return Laid(self.body.bind(f"{stem_of(x)}_clipped", text), x.letters)
 
     def scaled_cotangent(self, factor: Factor, clip: str) -> str:
         """c_n ȳ[n, …], in the dims of ȳ."""
@@ -108,6 +134,16 @@ class Sums:
         if tuple(x.extent for x in total.letters) != shape:
             text = f"{atom(text)}.reshape({', '.join(map(str, shape)) or '()'})"
         return text
+
+
+def size_of(factor: Factor) -> Any:
+    """The number of elements of a factor."""
+    return sympy.prod([x.extent for x in factor.letters])
+
+
+def stem_of(x: Laid) -> str:
+    """A name for what is made from a tensor."""
+    return x.text if x.text.isidentifier() else "factor"
 
 
 def in_dims(clip: str, factor: Factor) -> str:

@@ -24,7 +24,7 @@ def stacked(terms: tuple[Term, ...]) -> tuple[Term, ...]:
     alike: dict[Any, list[Term]] = {}
     for k, term in enumerate(terms):
         alike.setdefault(signature(term.network) or k, []).append(term)
-    return tuple(group[0] if len(group) == 1 else joined(group) for group in alike.values())
+    return tuple(group[0] if len(group) == 1 else as_one(group) for group in alike.values())
 
 
 def signature(network: Network) -> Any:
@@ -43,7 +43,7 @@ def signature(network: Network) -> Any:
     return (network.coefficient, tuple(shapes))
 
 
-def joined(terms: Sequence[Term]) -> Term:
+def as_one(terms: Sequence[Term]) -> Term:
     """One term over the positions of all."""
     networks = [term.network for term in terms]
     first = networks[0]
@@ -67,7 +67,9 @@ def stack(networks: Sequence[Network], k: int, place: Letter, counts: tuple[Any,
     if not isinstance(reference, Indicator):
         parts = tuple(network.factors[k] for network in networks)
         letters = tuple(order(network, part) for network, part in zip(networks, parts, strict=True))
-        return Factor(Tensor(factor.tensor.symbol, Stack(parts, letters, counts, len(own))), ((EXAMPLE,), (place,), *own))
+        return Factor(
+            Tensor(factor.tensor.symbol, Stack(parts, letters, counts, len(own))), ((EXAMPLE,), (place,), *own)
+        )
     parts = tuple(network.factors[k].tensor.reference.places for network in networks)
     letters = tuple(order(network, part) for network, part in zip(networks, parts, strict=True))
     places = Factor(Tensor(reference.places.tensor.symbol, Stack(parts, letters, counts, 0)), ((EXAMPLE,), (place,)))

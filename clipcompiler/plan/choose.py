@@ -36,7 +36,9 @@ def plan(derived: Derived, machine: Machine | None = None, clipping: Clipping | 
     for source, terms in derived.terms.items():
         name = name_of(derived, source)
         if source in functions.values:
-            chosen[source] = kept(source, name, terms, Order.FUNCTION, "the chain rule to its parameters needs g[n] itself")
+            chosen[source] = kept(
+                source, name, terms, Order.FUNCTION, "the chain rule to its parameters needs g[n] itself"
+            )
         elif source not in functions.parameters:
             chosen[source] = cheapest(candidates(source, name, terms), machine)
     for source in functions.parameters:

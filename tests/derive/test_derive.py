@@ -29,7 +29,7 @@ def gradients(forward, x, **parameters):
     """The gradient of every parameter as text."""
     derived = derive(analyse(trace(Calls(forward, **parameters), None, (x,)), default_rules))
     return {
-        t.use.source.name.removeprefix("p_model_"): f"g[{','.join(map(str, t.network.output))}] = {t.network}"
+        t.source.name.removeprefix("p_model_"): f"g[{','.join(map(str, t.network.output))}] = {t.network}"
         for terms in derived.terms.values()
         for t in terms
     }
@@ -68,18 +68,28 @@ def test_the_gradient_follows_from_the_equation(name):
     assert found == EXPECTED[name]
 
 
-def test_an_embedding_table_that_is_trained_is_refused():
-    """Its rule says where the examples lie, and states no equation for the table."""
-    model = Calls(lambda m, x: F.embedding(x, m.w), w=r(7, 3))
-    with pytest.raises(cc.NoRule, match="states no equation") as refusal:
+def test_a_table_divided_by_frequency_is_refused():
+    """How often a token occurs in the batch is no example's own."""
+    model = Calls(lambda m, x: F.embedding(x, m.w, scale_grad_by_freq=True).sum(1), w=r(7, 3))
+    with pytest.raises(cc.NoRule, match="scale_grad_by_freq") as refusal:
         cc.compile(model, example_inputs=(torch.zeros(4, 5, dtype=torch.long),))
     assert "test_derive.py" in str(refusal.value)
     assert "remedy" in str(refusal.value)
 
 
-def test_a_parameter_with_two_uses_has_two_terms():
-    """g = g₁ + g₂: both are claimed, and exact."""
-    model = Calls(lambda m, x: F.linear(F.linear(x, m.w), m.w), w=r(3, 3, dtype=torch.float64))
+def test_two_uses_of_one_equation_are_one_term():
+    """g = g₁ + g₂: both are claimed, their positions one behind the other, and exact."""
+    model = Calls(lambda m, x: F.linear(F.linear(x, m.w), m.w).sum(1), w=r(3, 3, dtype=torch.float64))
+    step = cc.compile(model)
+    assert step.verify(r(5, 3, dtype=torch.float64)) < 1e-12
+    (term,) = step.plan["w"].terms
+    assert len(term.uses) == 2
+    assert str(term.network) == "Σ_{s} ȳ[n,s,o] x[n,s,i]"
+
+
+def test_two_uses_of_different_equations_are_two_terms():
+    """g = g₁ + g₂, x Wᵀ and x ∘ w: their products have no letters apart, so the gradients are added."""
+    model = Calls(lambda m, x: (F.linear(x, m.w) + (x[:, None] * m.w).sum(2)).sum(1), w=r(3, 3, dtype=torch.float64))
     step = cc.compile(model)
     assert step.verify(r(5, 3, dtype=torch.float64)) < 1e-12
     assert len(step.plan["w"].terms) == 2

@@ -90,8 +90,8 @@ def test_the_flops_of_an_ordinary_step_are_counted_from_the_equations():
     assert per_example == pytest.approx(2 * first + 3 * second, rel=0.05)
 
 
-def test_several_uses_are_added_before_the_square():
-    """A weight used twice is instantiated: ‖g₁ + g₂‖² is not ‖g₁‖² + ‖g₂‖²."""
+def test_several_uses_are_one_network():
+    """A weight used twice: ‖g₁ + g₂‖² is not ‖g₁‖² + ‖g₂‖², but the square of one sum over both."""
 
     class Twice(nn.Module):
         def __init__(self):
@@ -103,4 +103,4 @@ def test_several_uses_are_added_before_the_square():
 
     step = cc.compile(Twice())
     assert step.verify(torch.randn(5, 4, dtype=torch.float64)) < 1e-12
-    assert step.plan["w"].why == "2 uses, added before the square"
+    assert step.plan["w"].why.startswith("2 uses, one behind the other: S·O·I = 32")
