@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from clipcompiler.codegen.layout import wrapped
 from clipcompiler.codegen.names import Names
 
 __all__ = ["Body", "Section"]
+
+#: A statement that binds one variable.
+BOUND = re.compile(r"(\w+) = ")
 
 
 @dataclass(slots=True)
@@ -61,6 +65,19 @@ class Body:
             self.line(f"{name} = {expression}")
             self.known[expression] = name
         return self.known[expression]
+
+    def release(self, first: Section, last: Section) -> None:
+        """Lets go, at the end of ``last``, of the variables bound since ``first`` that nothing reads later.
+
+        The losses are returned.
+        """
+        start, end = self.sections.index(first), self.sections.index(last)
+        inside = [line for section in self.sections[start : end + 1] for line in section.lines]
+        later = "\n".join(line for section in self.sections[end + 1 :] for line in section.lines)
+        bound = dict.fromkeys(m.group(1) for line in inside if (m := BOUND.match(line)))
+        gone = [name for name in bound if name != "losses" and not re.search(rf"\b{name}\b", later)]
+        if gone and last.lines:
+            last.lines.append(f"del {', '.join(gone)}")
 
     def text(self, indent: str = "    ") -> str:
         """The whole body as source."""

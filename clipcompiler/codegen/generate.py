@@ -35,7 +35,9 @@ def generate(plan: Plan) -> Program:
     nodes = names.of_nodes(traced)
     graphs = write_functions(body, derived, values, nodes)
     taps = write_forward(body, derived, values, nodes)
+    forward = body.sections[-1]
     cotangents = write_cotangents(body, taps)
+    backward = body.sections[-1]
     labels = {c.source: identifier(c.name) for c in plan.choices}
     operands = Operands(derived.axes, body, values, cotangents, dtype_of_norms(derived))
     if derived.by_unit:
@@ -45,6 +47,7 @@ def generate(plan: Plan) -> Program:
     norms = write_norms(body, plan, operands, labels, graphs)
     clips = write_clip_factors(body, plan, norms.squares)
     gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips))
+    body.release(forward, backward)
     return module_source(plan, body, tuple(inputs.values()), gradients)
 
 

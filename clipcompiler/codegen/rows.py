@@ -81,6 +81,10 @@ class Rows:
             return f"{SCATTERED}({self.places}, {self.values}, {literal(self.row.extent)})"
         return f"{SCATTERED}({RENUMBERED}({self.places}), {self.values}, {literal(size)})"
 
+    def added_to(self, total: str) -> str:
+        """The statement that adds Σ_n g[n,v,d], of values that are scaled, to a tensor [V, D]."""
+        return f"{total}.index_put_(({self.places},), {self.values}, accumulate=True)"
+
     def total(self) -> Laid:
         """Σ_n g[n,v,d], of values that are scaled."""
         size = literal(self.row.extent)

@@ -51,11 +51,31 @@ class Sums:
         kept = self.each.get(choice.source)
         if kept is not None:
             total = self.of_kept(kept, self.clips.of(choice))
+        elif (rows := self.rows_to_add(choice)) is not None:
+            self.with_rows(choice, rows)
+            return
         else:
             parts = [self.term(term, self.clips.by_example(choice)) for term in choice.terms]
             total = Laid(" + ".join(atom(p.text) if len(parts) > 1 else p.text for p in parts), parts[0].letters)
         text = self.shaped(total, choice)
         self.gradients[choice.source] = self.body.bind(f"{self.labels[choice.source]}_grad", text)
+
+    def rows_to_add(self, choice: Choice) -> Term | None:
+        """Of two terms the one that adds to rows of [V, D], where the other fills all of it."""
+        rows = [t for t in choice.terms if t.network.determined and len(t.letters) == 2]
+        whole = [t for t in choice.terms if not t.network.determined]
+        alike = rows and rows[0].network.coefficient == 1 and rows_first(rows[0])
+        return rows[0] if len(rows) == len(whole) == 1 and len(choice.terms) == 2 and alike else None
+
+    def with_rows(self, choice: Choice, rows: Term) -> None:
+        """A whole gradient, then the rows added in place: the table is not written twice."""
+        clip = self.clips.by_example(choice)
+        (whole,) = (t for t in choice.terms if t is not rows)
+        total = self.term(whole, clip)
+        name = self.body.bind(f"{self.labels[choice.source]}_grad", self.shaped(total, choice))
+        scaled = self.scaled_cotangent(rows.network.factors[0], clip)
+        self.body.line(Rows.of(self.operands, rows.network, scaled).added_to(name))
+        self.gradients[choice.source] = name
 
     def of_kept(self, kept: Laid, clip: str) -> Laid:
         """Σ_n c_n g[n], from the gradients kept."""
@@ -134,6 +154,11 @@ class Sums:
         if tuple(x.extent for x in total.letters) != shape:
             text = f"{atom(text)}.reshape({', '.join(map(str, shape)) or '()'})"
         return text
+
+
+def rows_first(term: Term) -> bool:
+    """Whether the rows of a table are its first dim."""
+    return term.letters[0] in term.network.determined
 
 
 def size_of(factor: Factor) -> Any:

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from architectures import others, transformers
 from comparison import assert_exact, median_norm
 from torch import nn
 from torch.nn.utils import parametrizations
 
 import clipcompiler as cc
+from architectures import others, transformers
 
 TOKENS = {"tokens": (6,)}
 SIZES = (1, 2, 5)

@@ -69,9 +69,7 @@ class Block(nn.Module):
 
     def forward(self, h):
         n, t, _ = h.shape
-        q, k, v = (
-            x.view(n, t, HEADS, -1).transpose(1, 2) for x in self.qkv(self.norms[0](h)).split(WIDTH, dim=2)
-        )
+        q, k, v = (x.view(n, t, HEADS, -1).transpose(1, 2) for x in self.qkv(self.norms[0](h)).split(WIDTH, dim=2))
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         h = h + self.out(y.transpose(1, 2).reshape(n, t, WIDTH))
         return h + self.down(F.gelu(self.up(self.norms[1](h)), approximate="tanh"))

@@ -90,6 +90,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
             allow_unused=True,
             materialize_grads=True,
         )
+        del relu, relu_2, pool_max_pool2d_2
 
     # ── squared norms of the per-example gradients ────────────────────────────────────────────────
     with torch.no_grad():

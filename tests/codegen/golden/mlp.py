@@ -91,9 +91,9 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
         fc1_cotangent_clipped = fc1_cotangent * clip_factors[:, None]
         fc1_weight_grad = fc1_cotangent_clipped.T @ view
         fc1_bias_grad = fc1_cotangent_clipped.sum(0)
-        fc2_cotangent_clipped = fc2_cotangent * clip_factors[:, None]
-        fc2_weight_grad = fc2_cotangent_clipped.T @ sigmoid
-        fc2_bias_grad = fc2_cotangent_clipped.sum(0)
+        sigmoid_clipped = sigmoid * clip_factors[:, None]
+        fc2_weight_grad = fc2_cotangent.T @ sigmoid_clipped
+        fc2_bias_grad = clip_factors @ fc2_cotangent
         fc3_cotangent_clipped = fc3_cotangent * clip_factors[:, None]
         fc3_weight_grad = fc3_cotangent_clipped.T @ sigmoid_2
         fc3_bias_grad = fc3_cotangent_clipped.sum(0)
