@@ -115,20 +115,35 @@ def pooling(g, v):
 
 
 def looked_up(g, v):
-    """Rows of a frozen table, chosen by tokens, added to the value."""
+    """Rows of a table, chosen by tokens, added to the value; now and then the value is compared with every row too."""
     v = g.ranked(v, 3)
     s, d = extent(v.dims[1]), extent(v.dims[2])
-    table, tokens = g.tensor(g.pick("fb"), (4, d)), g.input("k", (s,))
+    table, tokens = g.parameter(4, d) if g.maybe(0.8) else g.tensor("b", (4, d)), g.input("k", (s,))
     text = g.pick(
         [
             f"F.embedding({tokens.name}, {table})",
+            f"F.embedding({tokens.name}, {table}, padding_idx=1)",
             f"{table}[{tokens.name}]",
+            f"{table}[{tokens.name} - 4]",
+            f"{table}.mT[:, {tokens.name}].permute(1, 2, 0)",
             f"F.one_hot({tokens.name}, 4).double() @ {table}",
         ]
     )
-    if g.maybe(0.5):
-        text = f"F.one_hot({tokens.name}, 4).double() @ {g.parameter(4, d)}"
-    return g.emit(f"{v.name} + {text}", v.dims)
+    found = g.emit(f"{v.name} + {text}", v.dims)
+    if g.maybe(0.4):
+        return g.emit(f"F.linear({found.name}, {table})", [*v.dims[:2], (4,)])
+    return found
+
+
+def repeated(g, v):
+    """One layer called several times."""
+    d = extent(v.dims[-1])
+    if len(v.dims) < 2 or v.dims[-1] != (d,):
+        return None
+    weight, bias = g.parameter(d, d), f", {g.parameter(d)}" if g.maybe(0.5) else ""
+    for _ in range(g.pick([2, 3])):
+        v = g.emit(f"torch.tanh(F.linear({v.name}, {weight}{bias}))", v.dims)
+    return v
 
 
 def gathered(g, v):
@@ -168,6 +183,6 @@ def windows(g, v):
 
 OPS = (
     reduction, reduction, along, along, along, layer_norm, layer_norm, channel_norm, channel_norm, pooling, pooling,
-    looked_up,
+    looked_up, looked_up, repeated,
     gathered, similar, windows,
 )  # fmt: skip
