@@ -64,7 +64,9 @@ def write_functions(
             inner[node] = names[node]
     shared = [n for n in functions.nodes if n in names and any(u not in functions.nodes for u in n.users)]
     for node in shared:
-        values[node] = body.bind(f"{inner[node]}_value", f"{inner[node]}.detach()")
+        several = isinstance(node.meta["val"], (list, tuple))
+        text = f"[part.detach() for part in {inner[node]}]" if several else f"{inner[node]}.detach()"
+        values[node] = body.bind(f"{inner[node]}_value", text)
     return inner
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import fx
 
 from clipcompiler.codegen.body import Body
@@ -12,7 +14,7 @@ from clipcompiler.codegen.names import Names, identifier
 from clipcompiler.codegen.norms import Norms
 from clipcompiler.codegen.operands import Operands, dtype_of_norms
 from clipcompiler.codegen.program import Program
-from clipcompiler.codegen.pull_back import write_pull_back
+from clipcompiler.codegen.pull_back import write_pull_back, write_pull_back_of_sums
 from clipcompiler.codegen.sums import Sums
 from clipcompiler.codegen.template import module_source
 from clipcompiler.derive.notation import show_folded, show_order
@@ -44,7 +46,7 @@ def generate(plan: Plan) -> Program:
         body.line("units, members = examples.shape")
     norms = write_norms(body, plan, operands, labels, graphs)
     clips = write_clip_factors(body, plan, norms.squares)
-    gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips))
+    gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips), graphs)
     return module_source(plan, body, tuple(inputs.values()), gradients)
 
 
@@ -62,12 +64,12 @@ def write_norms(
         for line in explained(choice, bias):
             body.comment(line)
         norms.write(choice, bias)
-    functions = plan.derived.functions
-    if functions.values:
-        write_pull_back(body, functions, norms.each, graphs, labels, operands.dtype)
-        for choice in plan.choices:
-            if choice.order is Order.PULLED:
-                norms.add(choice, norms.square_sum(norms.each[choice.source]))
+    pulled = [choice for choice in plan.choices if choice.order is Order.PULLED]
+    if pulled:
+        values = [choice.source for choice in plan.choices if choice.order is Order.FUNCTION]
+        write_pull_back(body, values, [c.source for c in pulled], norms.each, graphs, labels, operands.dtype)
+        for choice in pulled:
+            norms.add(choice, norms.square_sum(norms.each[choice.source]))
     return norms
 
 
@@ -84,14 +86,19 @@ def explained(choice: Choice, bias: Choice | None) -> list[str]:
         else:
             lines.append(f"  ‖g‖² + ‖g of {bias.name}‖² = {show_folded(square, tree)}")
     also = f", {bias.name} folded in" if bias is not None else ""
-    lines.append(f"  {choice.order.value}{also}: {choice.why}")
+    head = "" if choice.terms else f"{choice.name}:"
+    lines.append(f"{head}  {choice.order.value}{also}: {choice.why}")
     return lines
 
 
-def write_sums(body: Body, plan: Plan, sums: Sums) -> dict[str, str]:
+def write_sums(body: Body, plan: Plan, sums: Sums, graphs: Mapping[fx.Node, str]) -> dict[str, str]:
     """The clipped sum of every parameter, by name."""
     body.section("clipped sums: Σ_n c_n g[n]", "with torch.no_grad()")
     for choice in plan.choices:
-        if choice.order is not Order.FUNCTION:
+        if choice.order not in (Order.FUNCTION, Order.READ_ONCE):
             sums.write(choice)
-    return {c.name: sums.gradients[c.source] for c in plan.choices if c.order is not Order.FUNCTION}
+    once = [choice.source for choice in plan.choices if choice.order is Order.READ_ONCE]
+    if once:
+        values = [choice.source for choice in plan.choices if choice.parameters and choice.order is not Order.FUNCTION]
+        write_pull_back_of_sums(body, values, once, sums.gradients, graphs, sums.labels, sums.operands.dtype)
+    return {c.name: sums.gradients[c.source] for c in plan.choices if c.is_parameter}

@@ -45,6 +45,8 @@ class Norms:
 
     def write(self, choice: Choice, bias: Choice | None) -> None:
         """One parameter (with the bias folded into its Gram)."""
+        if choice.order is Order.READ_ONCE:
+            return
         if choice.order in (Order.FUNCTION, Order.PULLED):
             if choice.terms:
                 self.each[choice.source] = self.instantiated(choice)
@@ -84,7 +86,7 @@ class Norms:
         first = choice.terms[0]
         texts = [permuted(x, t.each.output) for x, t in zip(parts, choice.terms, strict=True)]
         if len({tuple(x.extent for x in t.letters) for t in choice.terms}) > 1:
-            own = (Letter(f"w{k}", size) for k, size in enumerate(first.use.source.meta["val"].shape))
+            own = (Letter(f"w{k}", size) for k, size in enumerate(first.source.meta["val"].shape))
             letters = (first.each.output[0], *own)
             shape = ", ".join(str(x.extent) for x in letters)
             joined = " + ".join(f"{atom(x.text)}.reshape({shape})" for x in texts)
@@ -101,7 +103,7 @@ class Norms:
             sizes = self.operands.shape(convolution.image)[2:]
             return convolution.each(image, filter, sizes)
         square = term.square
-        return self.scaled(self.tree(square, square.by_copies().left, self.labels[term.use.source]), term)
+        return self.scaled(self.tree(square, square.by_copies().left, self.labels[term.source]), term)
 
     def scaled(self, x: Laid, term: Term, power: int = 1) -> Laid:
         """coefficient^power · x"""

@@ -15,7 +15,7 @@ from clipcompiler.dsl.ruleset import OpRule
 from clipcompiler.origin import Origin
 from clipcompiler.trace.traced import Parameter
 
-__all__ = ["Derived", "Functions", "Term", "Use"]
+__all__ = ["Derived", "Functions", "ReadOnce", "Term", "Use"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class Term:
         origin: the op in the user's program.
         equation: the equation of the op, with the letters of this use.
         unit: g[unit, …], where norms are those of units of unequal size.
+        root: the value whose gradient it is a term of, where the use reads that value's elements in another order.
     """
 
     use: Use
@@ -54,6 +55,12 @@ class Term:
     origin: Origin
     equation: str = ""
     unit: Network | None = None
+    root: fx.Node | None = None
+
+    @property
+    def source(self) -> fx.Node:
+        """The parameter's placeholder, or the value computed from parameters, whose gradient it is a term of."""
+        return self.root or self.use.source
 
     @property
     def each(self) -> Network:
@@ -67,8 +74,21 @@ class Term:
 
     @property
     def letters(self) -> tuple[Letter, ...]:
-        """The letters of the parameter."""
+        """The letters of the parameter, in the order of its elements."""
         return tuple(x for x in self.network.output if x != EXAMPLE)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOnce:
+    """Values that hold elements of parameters and nothing else, each at most once in all: ‖g_θ‖² = Σ_v ‖g_v‖².
+
+    Attributes:
+        parameters: the placeholders of the parameters.
+        values: all values that are computed from them.
+    """
+
+    parameters: tuple[fx.Node, ...]
+    values: tuple[fx.Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +99,13 @@ class Functions:
         values: the nodes that ops with examples use.
         parameters: the placeholders of the trainable parameters they depend on.
         nodes: every op between the two, in order.
+        read_once: those of them whose squares add up.
     """
 
     values: tuple[fx.Node, ...]
     parameters: tuple[fx.Node, ...]
     nodes: tuple[fx.Node, ...]
+    read_once: tuple[ReadOnce, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class Order(Enum):
     FOLDED = "folded"
     FUNCTION = "instantiate, pull back"
     PULLED = "pulled back, keep"
+    READ_ONCE = "pull back the sum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Choice:
         sum: the cost of the clipped sum.
         why: why this order.
         host: for a bias folded into a Gram: the parameter whose Gram it is.
+        parameters: for a value computed from parameters: their names.
     """
 
     source: fx.Node
@@ -52,6 +54,17 @@ class Choice:
     sum: Cost
     why: str = ""
     host: fx.Node | None = None
+    parameters: tuple[str, ...] = ()
+
+    @property
+    def parameter(self) -> str:
+        """The parameter itself, or one that the value is computed from."""
+        return self.parameters[0] if self.parameters else self.name
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether it is a parameter's, no value's."""
+        return self.source.op == "placeholder"
 
     @property
     def instantiates(self) -> bool:
