@@ -112,6 +112,7 @@ READ_ONCE = {
     "a diagonal": (lambda m, x: x * m.w.diagonal(), {"w": w(5, 5)}, (4, 5)),
     "merged rows of heads": (
         lambda m, x: LIN(x, m.w.view(5, 2, 3).permute(1, 2, 0).reshape(6, 5)), {"w": w(5, 6)}, (4, 5)),
+    "two equal slices": (lambda m, x: LIN(x, m.w[:3]) * LIN(x.tanh(), m.w[:3]), {"w": w(5, 5)}, (4, 5)),
     "one slice twice": (twice, {"w": w(4, 5)}, (4, 5)),
 }  # fmt: skip
 
@@ -131,7 +132,6 @@ PULLED = {
     "a slice and a slice of it": (
         lambda m, x: LIN(x, m.w[:3]).sum(-1) * LIN(x, m.w[:3][2:]).sum(-1), {"w": w(5, 5)}, (4, 5)),
     "flipped, overlapping": (lambda m, x: LIN(x, m.w.flip(0)[:3]) * LIN(x, m.w[:3]), {"w": w(5, 5)}, (4, 5)),
-    "two equal slices": (lambda m, x: LIN(x, m.w[:3]) * LIN(x.tanh(), m.w[:3]), {"w": w(5, 5)}, (4, 5)),
     "picked twice": (lambda m, x: LIN(x, m.w[torch.tensor([0, 2, 0])]), {"w": w(3, 5)}, (4, 5)),
     "picked by a buffer": (lambda m, x: LIN(x, m.w[m.i]), {"w": w(5, 5), "i": PLACES}, (4, 5)),
     "joined with itself": (lambda m, x: LIN(x, torch.cat([m.w, m.v, m.w])), {"w": w(3, 5), "v": w(2, 5)}, (4, 5)),
