@@ -59,10 +59,11 @@ def write_functions(
     for node in functions.parameters:
         inner[node] = body.bind(f"{values[node]}_leaf", f"{values[node]}.detach().requires_grad_()")
     for node in functions.nodes:
-        if node in names:
+        if node in names and node not in inner:
             body.line(f"{names[node]} = {call_text(derived.axes.traced, node, inner)}")
             inner[node] = names[node]
-    shared = [n for n in functions.nodes if n in names and any(u not in functions.nodes for u in n.users)]
+    own = [n for n in functions.nodes if n in names and n not in values]
+    shared = [n for n in own if any(user not in functions.nodes for user in n.users)]
     for node in shared:
         several = isinstance(node.meta["val"], (list, tuple))
         text = f"[part.detach() for part in {inner[node]}]" if several else f"{inner[node]}.detach()"

@@ -17,6 +17,7 @@ from clipcompiler.codegen.program import Program
 from clipcompiler.codegen.pull_back import write_pull_back, write_pull_back_of_sums
 from clipcompiler.codegen.sums import Sums
 from clipcompiler.codegen.template import module_source
+from clipcompiler.codegen.updates import write_updates
 from clipcompiler.derive.notation import show_folded, show_order
 from clipcompiler.plan import Choice, Order, Plan
 
@@ -35,6 +36,7 @@ def generate(plan: Plan) -> Program:
     body = Body(names)
     values = write_parameters(body, derived, inputs)
     nodes = names.of_nodes(traced)
+    write_updates(body, derived, values, nodes)
     graphs = write_functions(body, derived, values, nodes)
     taps = write_forward(body, derived, values, nodes)
     cotangents = write_cotangents(body, taps)
