@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
@@ -113,13 +116,34 @@ def written_by(node: fx.Node) -> list[fx.Node]:
 
 
 def base_of(node: fx.Node) -> fx.Node:
-    """The value of which another is a view."""
+    """The value of which another is a view, or the very same."""
     while node.op == "call_function":
-        returns = getattr(getattr(node.target, "_schema", None), "returns", ())
-        if not returns or returns[0].alias_info is None or not isinstance(node.args[0], fx.Node):
+        before = returned(node) if node.target is operator.getitem else viewed(node)
+        if before is None:
             break
-        node = node.args[0]
+        node = before
     return node
+
+
+def viewed(node: fx.Node) -> fx.Node | None:
+    """The operand that an op returns, or a view of it."""
+    returns = getattr(getattr(node.target, "_schema", None), "returns", ())
+    if not returns or returns[0].alias_info is None:
+        return None
+    if returns[0].alias_info.is_write and isinstance(node.kwargs.get("out"), fx.Node):
+        return node.kwargs["out"]  # type: ignore[return-value]
+    return node.args[0] if isinstance(node.args[0], fx.Node) else None
+
+
+def returned(node: fx.Node) -> fx.Node | None:
+    """The value from outside that a region returns, or a view of it."""
+    region, place = node.args
+    if not isinstance(region, fx.Node) or region.target is not REGION or not isinstance(place, int):
+        return None
+    body: Any = getattr(node.graph.owning_module, str(region.args[1].target))  # type: ignore[union-attr]
+    output = body.graph.output_node().args[0][place]
+    outside = dict(inputs_of(region, body))
+    return outside.get(base_of(output)) if isinstance(output, fx.Node) else None
 
 
 def detach_outputs(module: fx.GraphModule) -> None:
