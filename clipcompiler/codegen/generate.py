@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import fx
 
 from clipcompiler.codegen.body import Body
@@ -14,7 +12,7 @@ from clipcompiler.codegen.names import Names, identifier
 from clipcompiler.codegen.norms import Norms
 from clipcompiler.codegen.operands import Operands, dtype_of_norms
 from clipcompiler.codegen.program import Program
-from clipcompiler.codegen.pull_back import write_pull_back, write_pull_back_of_sums
+from clipcompiler.codegen.pull_back import PullBack
 from clipcompiler.codegen.sums import Sums
 from clipcompiler.codegen.template import module_source
 from clipcompiler.codegen.updates import write_updates
@@ -37,24 +35,24 @@ def generate(plan: Plan) -> Program:
     values = write_parameters(body, derived, inputs)
     nodes = names.of_nodes(traced)
     write_updates(body, derived, values, nodes)
-    graphs = write_functions(body, derived, values, nodes)
+    dtype = dtype_of_norms(derived)
+    graphs = write_functions(body, derived, values, nodes, dtype)
     taps = write_forward(body, derived, values, nodes)
     cotangents = write_cotangents(body, taps)
     labels = {c.source: identifier(c.name) for c in plan.choices}
-    operands = Operands(derived.axes, body, values, cotangents, dtype_of_norms(derived))
+    operands = Operands(derived.axes, body, values, cotangents, dtype)
+    back = PullBack(body, derived.functions, graphs, labels, dtype)
     if derived.by_unit:
         body.section("units: their examples side by side", "with torch.no_grad()")
         body.line(f"ids, unit_of, examples, present = {UNITS_OF}(unit_ids)")
         body.line("units, members = examples.shape")
-    norms = write_norms(body, plan, operands, labels, graphs)
+    norms = write_norms(body, plan, operands, labels, back)
     clips = write_clip_factors(body, plan, norms.squares)
-    gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips), graphs)
+    gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips), back)
     return module_source(plan, body, tuple(inputs.values()), gradients)
 
 
-def write_norms(
-    body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node, str], graphs: dict[fx.Node, str]
-) -> Norms:
+def write_norms(body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node, str], back: PullBack) -> Norms:
     """The squared norm of every parameter, each under its equation and the reason for its order."""
     body.section("squared norms of the per-example gradients", "with torch.no_grad()")
     norms = Norms(body, operands, labels)
@@ -69,7 +67,7 @@ def write_norms(
     pulled = [choice for choice in plan.choices if choice.order is Order.PULLED]
     if pulled:
         values = [choice.source for choice in plan.choices if choice.order is Order.FUNCTION]
-        write_pull_back(body, values, [c.source for c in pulled], norms.each, graphs, labels, operands.dtype)
+        back.by_example(values, [choice.source for choice in pulled], norms.each)
         for choice in pulled:
             norms.add(choice, norms.square_sum(norms.each[choice.source]))
     return norms
@@ -93,7 +91,7 @@ def explained(choice: Choice, bias: Choice | None) -> list[str]:
     return lines
 
 
-def write_sums(body: Body, plan: Plan, sums: Sums, graphs: Mapping[fx.Node, str]) -> dict[str, str]:
+def write_sums(body: Body, plan: Plan, sums: Sums, back: PullBack) -> dict[str, str]:
     """The clipped sum of every parameter, by name."""
     body.section("clipped sums: Σ_n c_n g[n]", "with torch.no_grad()")
     for choice in plan.choices:
@@ -102,5 +100,5 @@ def write_sums(body: Body, plan: Plan, sums: Sums, graphs: Mapping[fx.Node, str]
     once = [choice.source for choice in plan.choices if choice.order is Order.READ_ONCE]
     if once:
         values = [choice.source for choice in plan.choices if choice.parameters and choice.order is not Order.FUNCTION]
-        write_pull_back_of_sums(body, values, once, sums.gradients, graphs, sums.labels, sums.operands.dtype)
+        back.of_sums(values, once, sums.gradients)
     return {c.name: sums.gradients[c.source] for c in plan.choices if c.is_parameter}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import fx
 
 from clipcompiler.algebra import Letter, Network, Square
@@ -85,10 +86,12 @@ class ReadOnce:
     Attributes:
         parameters: the placeholders of the parameters.
         values: all values that are computed from them.
+        nodes: every op between the two, in order; they work in any dtype.
     """
 
     parameters: tuple[fx.Node, ...]
     values: tuple[fx.Node, ...]
+    nodes: tuple[fx.Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,13 @@ class Functions:
     parameters: tuple[fx.Node, ...]
     nodes: tuple[fx.Node, ...]
     read_once: tuple[ReadOnce, ...] = ()
+
+    def dtype(self, node: fx.Node, wide: torch.dtype) -> torch.dtype:
+        """The dtype in which the graph of the functions holds a node: ``wide`` where nothing is rounded there."""
+        value = node.meta["val"]
+        dtype: torch.dtype = (value[0] if isinstance(value, (list, tuple)) else value).dtype
+        moved = any(node in (*own.parameters, *own.nodes) for own in self.read_once)
+        return wide if moved and dtype.is_floating_point else dtype
 
 
 @dataclass(frozen=True, slots=True)

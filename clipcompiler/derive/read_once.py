@@ -18,7 +18,7 @@ from torch import Tensor, fx
 
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.derive.derived import Functions, ReadOnce
-from clipcompiler.derive.substitute import COPYING, PERMUTING, REGROUPING
+from clipcompiler.derive.substitute import CASTING, COPYING, PERMUTING, REGROUPING
 from clipcompiler.trace.flow import sources_of
 
 __all__ = ["read_once"]
@@ -44,7 +44,6 @@ JOINING = (
 ONCE = {*REGROUPING, *PERMUTING, *COPYING, *CUTTING}
 #: Constants that an index may be made from.
 CREATING = (aten.arange.default, aten.arange.start, aten.arange.start_step)
-WIDE = (torch.float32, torch.float64)
 
 Numbers = Mapping[fx.Node, Any]
 
@@ -62,15 +61,10 @@ def read_once(axes: Axes, functions: Functions, direct: Iterable[fx.Node]) -> tu
         parameters = tuple(p for p in functions.parameters if p in component)
         before = sources_of(values)
         nodes = [n for n in functions.nodes if n in before]
-        if not whole & set(parameters) and is_wide([*parameters, *values]) and proven(axes, parameters, values, nodes):
-            found.append(ReadOnce(parameters, values))
+        dtypes = {p.meta["val"].dtype for p in parameters}
+        if not whole & set(parameters) and len(dtypes) == 1 and proven(axes, parameters, values, nodes):
+            found.append(ReadOnce(parameters, values, tuple(nodes)))
     return tuple(found)
-
-
-def is_wide(nodes: Iterable[fx.Node]) -> bool:
-    """Whether all are of one dtype in which sums lose nothing: no cast rounds a gradient on its way."""
-    dtypes = {node.meta["val"].dtype for node in nodes}
-    return len(dtypes) == 1 and dtypes <= {*WIDE}
 
 
 def proven(axes: Axes, parameters: tuple[fx.Node, ...], values: tuple[fx.Node, ...], nodes: list[fx.Node]) -> bool:
@@ -113,7 +107,10 @@ def apart(axes: Axes, parameter: fx.Node, values: tuple[fx.Node, ...], nodes: li
 
 
 def run(axes: Axes, nodes: list[fx.Node], given: Numbers, allowed: Callable[[Any], bool]) -> Numbers:
-    """The values of those nodes that only allowed ops lead to, from integers in place of the parameters."""
+    """The values of those nodes that only allowed ops lead to, from integers in place of the parameters.
+
+    A cast is none of them: it rounds a gradient on its way.
+    """
     known: dict[fx.Node, Any] = {**constants(axes, nodes), **given}
     data = set(given)
     for node in nodes:
@@ -121,9 +118,9 @@ def run(axes: Axes, nodes: list[fx.Node], given: Numbers, allowed: Callable[[Any
         if any(o not in known for o in operands):
             continue
         moved = {o for o in operands if o in data}
-        if node.target in CREATING or (not moved and node.target in COPYING):
+        if node.target in CREATING or (not moved and node.target in (*COPYING, *CASTING)):
             known[node] = created(node, known)
-        elif moved and allowed(node.target) and keeps_dtype(node) and (len(moved) == len(operands) or indexes(node)):
+        elif moved and allowed(node.target) and (len(moved) == len(operands) or indexes(node)):
             known[node] = called(node, known)
             data.add(node)
     return {node: value for node, value in known.items() if node in data}
@@ -132,11 +129,6 @@ def run(axes: Axes, nodes: list[fx.Node], given: Numbers, allowed: Callable[[Any
 def indexes(node: fx.Node) -> bool:
     """Whether an op reads its first operand at the places that the others hold."""
     return node.target in (aten.index.Tensor, aten.index_select.default, aten.gather.default, aten.take.default)
-
-
-def keeps_dtype(node: fx.Node) -> bool:
-    """Whether an op is no cast, which would round the gradient."""
-    return node.target not in COPYING or node.meta["val"].dtype == node.args[0].meta["val"].dtype  # type: ignore
 
 
 def constants(axes: Axes, nodes: list[fx.Node]) -> dict[fx.Node, Tensor]:
@@ -153,14 +145,14 @@ def constants(axes: Axes, nodes: list[fx.Node]) -> dict[fx.Node, Tensor]:
 
 def created(node: fx.Node, known: Numbers) -> Any:
     """A constant on the CPU."""
-    if node.target in COPYING:
+    if node.target not in CREATING:
         return known[node.args[0]].to(node.meta["val"].dtype)  # type: ignore[index]
     kwargs = {k: v for k, v in node.kwargs.items() if k not in ("device", "pin_memory")}
-    return node.target(*node.args, **kwargs)  # type: ignore[operator]
+    return node.target(*node.args, **kwargs)
 
 
 def called(node: fx.Node, known: Numbers) -> Any:
-    """An op on integers; a cast or copy is the same, a view one of whatever strides."""
+    """An op on integers; a copy is the same, a view one of whatever strides."""
     if node.target in COPYING:
         return known[node.args[0]]  # type: ignore[index]
     if node.target in REGROUPING:

@@ -19,8 +19,9 @@ __all__ = ["COPYING", "PERMUTING", "REGROUPING", "substitute"]
 
 aten = torch.ops.aten
 #: The same elements in the same places.
-COPYING = (
-    aten.alias.default, aten.clone.default, aten.contiguous.default, aten.lift_fresh_copy.default,
+COPYING = (aten.alias.default, aten.clone.default, aten.contiguous.default, aten.lift_fresh_copy.default)
+#: The same, perhaps in another dtype.
+CASTING = (
     aten._to_copy.default, aten.to.dtype, aten.to.dtype_layout, aten.to.device, aten.to.other, aten.type_as.default,
 )  # fmt: skip
 #: The same elements in the same order, under other dims.
@@ -58,7 +59,7 @@ def before(node: fx.Node, letters: tuple[Letter, ...]) -> tuple[fx.Node, tuple[L
     operand = node.args[0]
     if not (is_real(node) and is_real(operand)) or node.meta["val"].numel() == 0:
         return None
-    if node.target in COPYING or node.target in REGROUPING:
+    if node.target in (*COPYING, *CASTING, *REGROUPING):
         return operand, letters
     groups = grouped(letters, node.meta["val"].shape)
     if groups is None:
