@@ -24,7 +24,7 @@ from clipcompiler.trace.flow import sources_of
 __all__ = ["read_once"]
 
 aten = torch.ops.aten
-#: Up to this many elements of parameters are numbered one by one.
+#: Up to this many elements of parameters are numbered one by one, 128 MiB of numbers.
 NUMBERED = 2**24
 #: Ops whose output holds elements of their operand, none of them twice.
 CUTTING = (
@@ -69,16 +69,18 @@ def read_once(axes: Axes, functions: Functions, direct: Iterable[fx.Node]) -> tu
 
 def proven(axes: Axes, parameters: tuple[fx.Node, ...], values: tuple[fx.Node, ...], nodes: list[fx.Node]) -> bool:
     """Whether the values hold elements of the parameters alone, and none of them twice."""
+    if len(parameters) == 1 and apart(axes, parameters[0], values, nodes):
+        return True
     sizes = [p.meta["val"].numel() for p in parameters]
-    if sum(sizes) <= NUMBERED:
-        starts = itertools.accumulate(sizes, initial=0)
-        given = {
-            p: torch.arange(start, start + size).view(p.meta["val"].shape)
-            for p, start, size in zip(parameters, starts, sizes, strict=False)
-        }
-        numbers = run(axes, nodes, given, lambda target: target in ONCE or target in JOINING)
-        return all(v in numbers for v in values) and distinct([numbers[v] for v in values], sum(sizes))
-    return len(parameters) == 1 and apart(axes, parameters[0], values, nodes)
+    if sum(sizes) > NUMBERED:
+        return False
+    starts = itertools.accumulate(sizes, initial=0)
+    given = {
+        p: torch.arange(start, start + size).view(p.meta["val"].shape)
+        for p, start, size in zip(parameters, starts, sizes, strict=False)
+    }
+    numbers = run(axes, nodes, given, lambda target: target in ONCE or target in JOINING)
+    return all(v in numbers for v in values) and distinct([numbers[v] for v in values], sum(sizes))
 
 
 def distinct(numbers: list[Tensor], count: int) -> bool:
@@ -90,9 +92,9 @@ def distinct(numbers: list[Tensor], count: int) -> bool:
 
 
 def apart(axes: Axes, parameter: fx.Node, values: tuple[fx.Node, ...], nodes: list[fx.Node]) -> bool:
-    """Whether the values lie one behind the other along some dim of a large parameter, each cut out of it once.
+    """Whether the values lie one behind the other along some dim of a parameter, each cut out of it once.
 
-    The places along one dim are repeated along the others without being stored.
+    The places along one dim are repeated along the others without being stored, so that no size is too large.
     """
     shape = parameter.meta["val"].shape
     for dim, size in enumerate(shape):
@@ -100,10 +102,16 @@ def apart(axes: Axes, parameter: fx.Node, values: tuple[fx.Node, ...], nodes: li
         found = run(axes, nodes, {parameter: places}, lambda target: target in ONCE)
         if not all(v in found for v in values):
             return False
-        spans = sorted((int(found[v].min()), int(found[v].max())) for v in values if found[v].numel())
+        spans = sorted(span(found[v]) for v in values if found[v].numel())
         if all(last < first for (_, last), (first, _) in itertools.pairwise(spans)):
             return True
     return False
+
+
+def span(places: Tensor) -> tuple[int, int]:
+    """The first and the last place, each repeated one read once."""
+    own = places[tuple(0 if stride == 0 else slice(None) for stride in places.stride())]
+    return int(own.min()), int(own.max())
 
 
 def run(axes: Axes, nodes: list[fx.Node], given: Numbers, allowed: Callable[[Any], bool]) -> Numbers:
@@ -138,7 +146,7 @@ def constants(axes: Axes, nodes: list[fx.Node]) -> dict[fx.Node, Tensor]:
     for node in {o for n in nodes for o in n.all_input_nodes if o.op == "placeholder"}:
         name = traced.buffers.get(node.name)
         value = traced.constants.get(name) if name in traced.literals else None
-        if value is not None and not value.is_floating_point():
+        if value is not None and not value.is_floating_point() and not value.is_meta:
             found[node] = value.cpu()
     return found
 

@@ -33,8 +33,8 @@ def table(choices: Sequence[Choice], unreached: Sequence[str], frozen: Sequence[
 def row(choice: Choice) -> tuple[str, ...]:
     """The cells of one parameter."""
     moved = choice.norm.bytes + choice.sum.bytes
-    rules = "+".join(dict.fromkeys(term.rule.name for term in choice.terms))
-    equation = " + ".join(show(term.each) for term in choice.terms)
+    rules = "+".join(dict.fromkeys(term.rule.name for term in choice.terms)) or "chain rule"
+    equation = " + ".join(show(term.each) for term in choice.terms) or "Σ_v (∂v/∂θ)ᵀ g_v"
     paid = choice.norm.flops + choice.sum.flops
     name = f"{choice.name} (of {', '.join(choice.parameters)})" if choice.parameters else choice.name
     return (name, rules, equation, choice.order.value, amount(paid), amount(moved), choice.why)

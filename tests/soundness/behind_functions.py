@@ -134,6 +134,7 @@ PULLED = {
     "flipped, overlapping": (lambda m, x: LIN(x, m.w.flip(0)[:3]) * LIN(x, m.w[:3]), {"w": w(5, 5)}, (4, 5)),
     "picked twice": (lambda m, x: LIN(x, m.w[torch.tensor([0, 2, 0])]), {"w": w(3, 5)}, (4, 5)),
     "picked by a buffer": (lambda m, x: LIN(x, m.w[m.i]), {"w": w(5, 5), "i": PLACES}, (4, 5)),
+    "picked by a tensor of the user's": (lambda m, x: LIN(x, m.w[PLACES]), {"w": w(5, 5)}, (4, 5)),
     "joined with itself": (lambda m, x: LIN(x, torch.cat([m.w, m.v, m.w])), {"w": w(3, 5), "v": w(2, 5)}, (4, 5)),
     "joined with zeros": (
         lambda m, x: LIN(x, torch.cat([m.w, torch.zeros(2, 5, dtype=m.w.dtype)])), {"w": w(3, 5)}, (4, 5)),
