@@ -1,4 +1,4 @@
-"""The peak memory of a step of a language model whose head is tied to its embedding: ``python -m benchmarks.tied_head``.
+"""The peak memory of a step of a language model whose head is its embedding: ``python -m benchmarks.tied_head``.
 
 Each step runs in a process of its own; what it holds at its peak is counted beyond what the process held before the
 first step, the model included.
@@ -25,6 +25,7 @@ class TiedModel(nn.Module):
         self.tokens, self.layer = nn.Embedding(vocabulary, width), nn.Linear(width, width)
 
     def forward(self, tokens):
+        """[N, T] → [N, T, V]"""
         h = torch.tanh(self.layer(self.tokens(tokens)))
         return F.linear(h, self.tokens.weight)
 

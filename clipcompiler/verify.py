@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
 from operator import itemgetter
@@ -61,6 +62,7 @@ def oracle(
 
     Each example is run alone, as a batch of one; a scalar loss of one example is its loss. The examples of a
     unit of ``examples_per_unit`` are run together; those of one id of ``unit_ids`` alone, and then added.
+    Each run finds the buffers as they are now, whatever the forward writes to them.
     """
     clipping = clipping or Flat()
     model, loss_fn = copied(model, dtype), copied(loss_fn, dtype)
@@ -75,7 +77,7 @@ def oracle(
         found = {name: torch.zeros_like(p) for name, p in named.items()}
         for run in runs:
             one, options = pytree.tree_map_only(Tensor, itemgetter(run), batch)
-            with NormsByFormula():
+            with NormsByFormula(), buffers_kept(model):
                 loss = model(*one, **options) if loss_fn is None else loss_fn(model(*one[:-1], **options), one[-1])
             for name, g in zip(named, gradients_of(loss.sum(), list(named.values())), strict=True):
                 found[name] += g
@@ -90,6 +92,20 @@ def oracle(
     stacked = [torch.stack(v) if v else empty for v in (norms, factors)]
     shaped = [v.squeeze(1) if len(groups) == 1 else v for v in stacked]
     return Oracle(first, shaped[0], shaped[1], total)
+
+
+@contextmanager
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Gives the buffers their values back at the end, as other tensors: the graph of the run keeps its own."""
+    own = [(module, name, b) for module in model.modules() for name, b in module._buffers.items() if b is not None]
+    copies = {id(b): b.clone() for _, _, b in own}
+    for module, name, b in own:
+        module._buffers[name] = copies[id(b)]
+    try:
+        yield
+    finally:
+        for module, name, b in own:
+            module._buffers[name] = b
 
 
 class NormsByFormula(TorchFunctionMode):
@@ -161,8 +177,14 @@ def parameters_of(model: nn.Module, loss_fn: Any) -> dict[str, nn.Parameter]:
 
 
 def copied(module: Any, dtype: torch.dtype) -> Any:
-    """A copy of a module in ``dtype``; anything else as it is."""
-    return copy.deepcopy(module).to(dtype) if isinstance(module, nn.Module) else module
+    """A copy of a module in ``dtype``; anything else as it is.
+
+    A tensor with a graph that a forward left on a module, as torch's old weight norm does, is copied without it.
+    """
+    if not isinstance(module, nn.Module):
+        return module
+    held = (v for m in module.modules() for v in vars(m).values() if isinstance(v, Tensor) and not v.is_leaf)
+    return copy.deepcopy(module, {id(v): v.detach().clone() for v in held}).to(dtype)
 
 
 def verify(

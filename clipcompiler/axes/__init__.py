@@ -17,8 +17,8 @@ def analyse(traced: TracedLoss, rules: RuleSet) -> Axes:
         ExamplesMixed: where an op reads several examples at once, or a buffer is updated from the batch.
         NoRule: where an op that reads examples has no rule.
         UnsupportedLoss: where the loss is neither N losses nor a plain sum or mean of N losses.
-        UntraceableModel: where the model updates a buffer that the compiled step would leave stale, or holds for
-            some batch sizes only.
+        UntraceableModel: where the model writes a value with a gradient to a buffer, or holds for some batch sizes
+            only.
     """
     scalar = traced.shape(traced.loss) == ()
     opened, terms = open_reduction(traced)
@@ -30,7 +30,7 @@ def analyse(traced: TracedLoss, rules: RuleSet) -> Axes:
         if traced.refusal is not None:
             raise traced.refusal from error
         raise
-    refuse_updates(opened)
+    refuse_updates(analysis)
     if traced.refusal is not None:
         raise traced.refusal
     closed = example_losses(analysis, terms, scalar=scalar)

@@ -225,18 +225,19 @@ def check(layout: Layout | None, shape: tuple[Any, ...], origin: Origin) -> None
         )
 
 
-def refuse_updates(traced: TracedLoss) -> None:
-    """A buffer that the forward writes is either read from the batch or stale in the compiled step."""
-    for name, node in traced.updates.items():
-        origin = traced.origin(node)
-        if any(source.name in traced.inputs for source in sources_of([node])):
+def refuse_updates(analysis: Analysis) -> None:
+    """A buffer may be updated from parameters and buffers alone, as by a power iteration, and without a gradient."""
+    for name, node in analysis.traced.updates.items():
+        origin = analysis.traced.origin(node)
+        if any(source.name in analysis.traced.inputs for source in sources_of([node])):
             raise ExamplesMixed(
                 f"the buffer {name} is updated from the whole batch",
                 origin=origin,
                 remedy="put the module in eval mode, or turn its running statistics off",
             )
-        raise UntraceableModel(
-            f"the model updates its buffer {name} in its forward, which a compiled step would not",
-            origin=origin,
-            remedy="update the buffer outside the forward",
-        )
+        if analysis.trainable.get(node):
+            raise UntraceableModel(
+                f"the model updates its buffer {name} in its forward, with a value that has a gradient",
+                origin=origin,
+                remedy="update the buffer under torch.no_grad()",
+            )

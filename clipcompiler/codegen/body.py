@@ -79,10 +79,10 @@ class Body:
         if gone and last.lines:
             last.lines.append(f"del {', '.join(gone)}")
 
-    def text(self, indent: str = "    ") -> str:
-        """The whole body as source."""
+    def text(self, indent: str = "    ", first: int = 0, last: int | None = None) -> str:
+        """The sections from the first to the last, which is left out, as source; all if not said otherwise."""
         lines: list[str] = []
-        for section in self.sections:
+        for section in self.sections[first:last]:
             if not section.lines:
                 continue
             lines += ["", f"{indent}# ── {section.title} ".ljust(100, "─")]

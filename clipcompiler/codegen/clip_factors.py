@@ -33,7 +33,7 @@ class ClipFactors:
         """The variable of the factors [N] for the gradients g[n] of one parameter."""
         if len(self.groups) == 1:
             return "clip_factors"
-        place = next(k for k, group in enumerate(self.groups) if choice.name in group.parameters)
+        place = next(k for k, group in enumerate(self.groups) if choice.parameter in group.parameters)
         return self.body.bind(f"{identifier(self.groups[place].name)}_clip", f"clip_factors[:, {place}]")
 
     def by_example(self, choice: Choice) -> str:
@@ -62,6 +62,6 @@ def write_clip_factors(body: Body, plan: Plan, squares: Mapping[fx.Node, str]) -
 
 def square_of(group: Group, plan: Plan, squares: Mapping[fx.Node, str]) -> str:
     """Σ ‖g_p[n]‖² over the parameters of one group."""
-    own = [squares[c.source] for c in plan.choices if c.name in group.parameters and c.source in squares]
+    own = [squares[c.source] for c in plan.choices if c.parameter in group.parameters and c.source in squares]
     nothing = "losses.new_zeros(units)" if plan.derived.by_unit else "losses.new_zeros(N)"
     return " + ".join(own) if own else nothing

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import fx
 
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.calls import call_text, literal, quoted
 from clipcompiler.codegen.helpers import COUNT_ALL
-from clipcompiler.derive.derived import Derived
+from clipcompiler.codegen.laid import cast
+from clipcompiler.derive.derived import Derived, Functions
 from clipcompiler.derive.references import OperandTap, OutputTap, Tap
 from clipcompiler.trace.traced import TracedLoss
 
@@ -45,11 +47,12 @@ def buffer_text(traced: TracedLoss, name: str) -> str:
 
 
 def write_functions(
-    body: Body, derived: Derived, values: dict[fx.Node, str], names: Mapping[fx.Node, str]
+    body: Body, derived: Derived, values: dict[fx.Node, str], names: Mapping[fx.Node, str], dtype: torch.dtype
 ) -> dict[fx.Node, str]:
     """The functions of parameters, with a graph of their own from the parameters to their values.
 
-    Returns the variables of that graph; ``values`` get the detached results.
+    Returns the variables of that graph; ``values`` get the detached results. What only moves elements is done in
+    ``dtype``, in which its clipped sums are pulled back.
     """
     functions = derived.functions
     if not functions.values:
@@ -57,15 +60,26 @@ def write_functions(
     body.section("functions of parameters, with a graph of their own", "with torch.enable_grad()")
     inner = dict(values)
     for node in functions.parameters:
-        inner[node] = body.bind(f"{values[node]}_leaf", f"{values[node]}.detach().requires_grad_()")
+        wide = cast(f"{values[node]}.detach()", node.meta["val"].dtype, functions.dtype(node, dtype))
+        inner[node] = body.bind(f"{values[node]}_leaf", f"{wide}.requires_grad_()")
     for node in functions.nodes:
-        if node in names:
+        if node in names and node not in inner:
             body.line(f"{names[node]} = {call_text(derived.axes.traced, node, inner)}")
             inner[node] = names[node]
-    shared = [n for n in functions.nodes if n in names and any(u not in functions.nodes for u in n.users)]
-    for node in shared:
-        values[node] = body.bind(f"{inner[node]}_value", f"{inner[node]}.detach()")
+    own = [n for n in functions.nodes if n in names and n not in values]
+    for node in own:
+        if any(user not in functions.nodes for user in node.users):
+            values[node] = body.bind(f"{inner[node]}_value", detached(node, inner[node], functions, dtype))
     return inner
+
+
+def detached(node: fx.Node, name: str, functions: Functions, dtype: torch.dtype) -> str:
+    """The value of a function without its graph, in its own dtype."""
+    value = node.meta["val"]
+    if isinstance(value, (list, tuple)):
+        own = value[0].dtype
+        return f"[{cast('part.detach()', functions.dtype(node, dtype), own)} for part in {name}]"
+    return cast(f"{name}.detach()", functions.dtype(node, dtype), value.dtype)
 
 
 def write_forward(

@@ -12,9 +12,10 @@ from clipcompiler.codegen.names import Names, identifier
 from clipcompiler.codegen.norms import Norms
 from clipcompiler.codegen.operands import Operands, dtype_of_norms
 from clipcompiler.codegen.program import Program
-from clipcompiler.codegen.pull_back import write_pull_back
+from clipcompiler.codegen.pull_back import PullBack
 from clipcompiler.codegen.sums import Sums
 from clipcompiler.codegen.template import module_source
+from clipcompiler.codegen.updates import write_updates
 from clipcompiler.derive.notation import show_folded, show_order
 from clipcompiler.plan import Choice, Order, Plan
 
@@ -33,27 +34,28 @@ def generate(plan: Plan) -> Program:
     body = Body(names)
     values = write_parameters(body, derived, inputs)
     nodes = names.of_nodes(traced)
-    graphs = write_functions(body, derived, values, nodes)
+    write_updates(body, derived, values, nodes)
+    dtype = dtype_of_norms(derived)
+    graphs = write_functions(body, derived, values, nodes, dtype)
     taps = write_forward(body, derived, values, nodes)
     forward = body.sections[-1]
     cotangents = write_cotangents(body, taps)
     backward = body.sections[-1]
     labels = {c.source: identifier(c.name) for c in plan.choices}
-    operands = Operands(derived.axes, body, values, cotangents, dtype_of_norms(derived))
+    operands = Operands(derived.axes, body, values, cotangents, dtype)
+    back = PullBack(body, derived.functions, graphs, labels, dtype)
     if derived.by_unit:
         body.section("units: their examples side by side", "with torch.no_grad()")
         body.line(f"ids, unit_of, examples, present = {UNITS_OF}(unit_ids)")
         body.line("units, members = examples.shape")
-    norms = write_norms(body, plan, operands, labels, graphs)
+    norms = write_norms(body, plan, operands, labels, back)
     clips = write_clip_factors(body, plan, norms.squares)
-    gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips))
+    gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips), back)
     body.release(forward, backward)
     return module_source(plan, body, tuple(inputs.values()), gradients)
 
 
-def write_norms(
-    body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node, str], graphs: dict[fx.Node, str]
-) -> Norms:
+def write_norms(body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node, str], back: PullBack) -> Norms:
     """The squared norm of every parameter, each under its equation and the reason for its order."""
     body.section("squared norms of the per-example gradients", "with torch.no_grad()")
     norms = Norms(body, operands, labels)
@@ -65,12 +67,12 @@ def write_norms(
         for line in explained(choice, bias):
             body.comment(line)
         norms.write(choice, bias)
-    functions = plan.derived.functions
-    if functions.values:
-        write_pull_back(body, functions, norms.each, graphs, labels, operands.dtype)
-        for choice in plan.choices:
-            if choice.order is Order.PULLED:
-                norms.add(choice, norms.square_sum(norms.each[choice.source]))
+    pulled = [choice for choice in plan.choices if choice.order is Order.PULLED]
+    if pulled:
+        values = [choice.source for choice in plan.choices if choice.order is Order.FUNCTION]
+        back.by_example(values, [choice.source for choice in pulled], norms.each)
+        for choice in pulled:
+            norms.add(choice, norms.square_sum(norms.each[choice.source]))
     return norms
 
 
@@ -87,14 +89,19 @@ def explained(choice: Choice, bias: Choice | None) -> list[str]:
         else:
             lines.append(f"  ‖g‖² + ‖g of {bias.name}‖² = {show_folded(square, tree)}")
     also = f", {bias.name} folded in" if bias is not None else ""
-    lines.append(f"  {choice.order.value}{also}: {choice.why}")
+    head = "" if choice.terms else f"{choice.name}:"
+    lines.append(f"{head}  {choice.order.value}{also}: {choice.why}")
     return lines
 
 
-def write_sums(body: Body, plan: Plan, sums: Sums) -> dict[str, str]:
+def write_sums(body: Body, plan: Plan, sums: Sums, back: PullBack) -> dict[str, str]:
     """The clipped sum of every parameter, by name."""
     body.section("clipped sums: Σ_n c_n g[n]", "with torch.no_grad()")
     for choice in plan.choices:
-        if choice.order is not Order.FUNCTION:
+        if choice.order not in (Order.FUNCTION, Order.READ_ONCE):
             sums.write(choice)
-    return {c.name: sums.gradients[c.source] for c in plan.choices if c.order is not Order.FUNCTION}
+    once = [choice.source for choice in plan.choices if choice.order is Order.READ_ONCE]
+    if once:
+        values = [choice.source for choice in plan.choices if choice.parameters and choice.order is not Order.FUNCTION]
+        back.of_sums(values, once, sums.gradients)
+    return {c.name: sums.gradients[c.source] for c in plan.choices if c.is_parameter}

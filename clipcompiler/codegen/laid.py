@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from clipcompiler.algebra import Letter
 
-__all__ = ["Laid", "atom", "contracted", "diagonal", "permuted", "spread", "summed"]
+__all__ = ["Laid", "atom", "cast", "contracted", "diagonal", "permuted", "spread", "summed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,11 @@ def signs_of(letters: Iterable[Letter]) -> dict[Letter, str]:
         signs[letter] = own or next(c for c in spare if c not in {x.name for x in letters})
         spare.remove(signs[letter])
     return signs
+
+
+def cast(text: str, own: torch.dtype, wanted: torch.dtype) -> str:
+    """A tensor in another dtype, if it has another."""
+    return text if own == wanted else f"{atom(text)}.to({wanted})"
 
 
 def atom(text: str) -> str:

@@ -46,6 +46,8 @@ class Norms:
 
     def write(self, choice: Choice, bias: Choice | None) -> None:
         """One parameter (with the bias folded into its Gram)."""
+        if choice.order is Order.READ_ONCE:
+            return
         if choice.order in (Order.FUNCTION, Order.PULLED):
             if choice.terms:
                 self.each[choice.source] = self.instantiated(choice)

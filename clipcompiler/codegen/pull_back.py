@@ -2,53 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import fx
 
 from clipcompiler.algebra import Letter
 from clipcompiler.codegen.body import Body
-from clipcompiler.codegen.laid import Laid, atom
+from clipcompiler.codegen.laid import Laid, atom, cast
 from clipcompiler.derive.derived import Functions
 
-__all__ = ["write_pull_back"]
+__all__ = ["PullBack"]
 
 
-def write_pull_back(
-    body: Body,
-    functions: Functions,
-    each: dict[fx.Node, Laid],
-    graphs: Mapping[fx.Node, str],
-    labels: Mapping[fx.Node, str],
-    dtype: torch.dtype,
-) -> None:
-    """One backward pass through the functions, vmapped over the examples; adds the parameters' direct uses.
+@dataclass(frozen=True, slots=True)
+class PullBack:
+    """Writes vjps through the functions of parameters.
 
-    ``graphs`` are the variables of values and parameters that hold the functions' own graph.
+    Attributes:
+        body: where statements go.
+        functions: the functions.
+        graphs: the variables of values and parameters that hold the functions' own graph.
+        labels: the variable stem of each parameter or value.
+        dtype: the dtype of norms and sums.
     """
-    cotangents = [shaped(each[value], value) for value in functions.values]
-    example = each[functions.values[0]].letters[0]
-    own = [value.meta["val"].dtype for value in functions.values]
-    cotangents = [text if d == dtype else f"{text}.to({d})" for text, d in zip(cotangents, own, strict=True)]
-    pulled = [body.names.fresh(f"{labels[p]}_pulled") for p in functions.parameters]
-    body.comment("the chain rule through the functions of parameters, one vjp for all examples (vmap)")
-    one = len(pulled) == 1
-    body.line(f"{', '.join(pulled)}{',' if one else ''} = torch.autograd.grad(")
-    for items in (functions.values, functions.parameters):
-        body.line(f"    ({', '.join(graphs[node] for node in items)},),")
-    body.line(f"    ({', '.join(cotangents)},),")
-    body.line("    is_grads_batched=True,")
-    body.line("    allow_unused=True,")
-    body.line("    materialize_grads=True,")
-    body.line(")")
-    for parameter, name in zip(functions.parameters, pulled, strict=True):
-        shape = tuple(parameter.meta["val"].shape)
-        direct = each.get(parameter)
-        wide = name if parameter.meta["val"].dtype == dtype else f"{name}.to({dtype})"
-        text = wide if direct is None else f"{wide} + {shaped(direct, parameter)}"
-        letters = (example, *(Letter(f"w{k}", size) for k, size in enumerate(shape)))
-        each[parameter] = Laid(body.bind(f"{labels[parameter]}_each", text), letters)
+
+    body: Body
+    functions: Functions
+    graphs: Mapping[fx.Node, str]
+    labels: Mapping[fx.Node, str]
+    dtype: torch.dtype
+
+    def by_example(self, values: Sequence[fx.Node], parameters: Sequence[fx.Node], each: dict[fx.Node, Laid]) -> None:
+        """g[n] of every parameter: one backward pass, vmapped over the examples, plus the direct uses."""
+        example = each[values[0]].letters[0]
+        pulled = [self.body.names.fresh(f"{self.labels[p]}_pulled") for p in parameters]
+        self.body.comment("the chain rule through the functions of parameters, one vjp for all examples (vmap)")
+        self.vjp(pulled, values, parameters, [shaped(each[value], value) for value in values], batched=True)
+        for parameter, name in zip(parameters, pulled, strict=True):
+            shape = tuple(parameter.meta["val"].shape)
+            direct = each.get(parameter)
+            wide = cast(name, self.own(parameter), self.dtype)
+            text = wide if direct is None else f"{wide} + {shaped(direct, parameter)}"
+            letters = (example, *(Letter(f"w{k}", size) for k, size in enumerate(shape)))
+            each[parameter] = Laid(self.body.bind(f"{self.labels[parameter]}_each", text), letters)
+
+    def of_sums(self, values: Sequence[fx.Node], parameters: Sequence[fx.Node], sums: dict[fx.Node, str]) -> None:
+        """Σ_n c_n g_θ[n] = (∂f/∂θ)ᵀ Σ_n c_n g_f[n]: one backward pass of the clipped sums."""
+        pulled = [self.body.names.fresh(f"{self.labels[p]}_grad") for p in parameters]
+        self.body.comment("every element of these parameters is read at most once: one vjp of the clipped sums")
+        self.vjp(pulled, values, parameters, [sums[value] for value in values], batched=False)
+        for parameter, name in zip(parameters, pulled, strict=True):
+            sums[parameter] = cast(name, self.own(parameter), self.dtype)
+
+    def vjp(
+        self,
+        results: Sequence[str],
+        values: Sequence[fx.Node],
+        parameters: Sequence[fx.Node],
+        cotangents: Sequence[str],
+        *,
+        batched: bool,
+    ) -> None:
+        """results = (∂ values / ∂ parameters)ᵀ cotangents; with vmap over the first dim of the cotangents."""
+        given = [cast(text, self.dtype, self.own(value)) for text, value in zip(cotangents, values, strict=True)]
+        self.body.line(f"{', '.join(results)}{',' if len(results) == 1 else ''} = torch.autograd.grad(")
+        for items in (values, parameters):
+            self.body.line(f"    ({', '.join(self.graphs[node] for node in items)},),")
+        self.body.line(f"    ({', '.join(given)},),")
+        if batched:
+            self.body.line("    is_grads_batched=True,")
+        self.body.line("    allow_unused=True,")
+        self.body.line("    materialize_grads=True,")
+        self.body.line(")")
+
+    def own(self, node: fx.Node) -> torch.dtype:
+        """The dtype of a node in the functions' graph."""
+        return self.functions.dtype(node, self.dtype)
 
 
 def shaped(each: Laid, node: fx.Node) -> str:

@@ -62,7 +62,9 @@ class Sums:
 
     def rows_to_add(self, choice: Choice) -> Term | None:
         """Of two terms the one that adds to rows of [V, D], where the other fills all of it."""
-        rows = [t for t in choice.terms if t.network.determined and len(t.letters) == 2]
+        shape = tuple(choice.source.meta["val"].shape)
+        rows = [t for t in choice.terms if t.network.determined and tuple(x.extent for x in t.letters) == shape]
+        rows = [t for t in rows if len(shape) == 2]
         whole = [t for t in choice.terms if not t.network.determined]
         alike = rows and rows[0].network.coefficient == 1 and rows_first(rows[0])
         return rows[0] if len(rows) == len(whole) == 1 and len(choice.terms) == 2 and alike else None

@@ -38,19 +38,19 @@ def clipped_gradients(parameters, buffers, {batch}, *, max_grad_norm{options}):
         max_grad_norm: C.{described}
 
     Returns:
-        losses [N], norms {shape}, clip_factors {shape}, and the clipped sums by name, in the dtype of the norms.
-    """
+        losses [N], norms {shape}, clip_factors {shape}, and the clipped sums by name, in the dtype of the norms{news}
+    """{head}
     N = {first}.shape[0]{per_unit}
     if N == 0:  # nothing to sum
         none = {empty}
         sums = {{name: torch.zeros_like(parameters[name], dtype=none.dtype) for name in GRADIENTS}}
-        return none{first_column}, none, none, sums
+        return none{first_column}, none, none, sums{updates}
 {body}
 
     gradients = {{
 {gradients}
     }}
-    return losses.detach(), norms, clip_factors, gradients
+    return losses.detach(), norms, clip_factors, gradients{updates}
 
 
 #: The parameters that receive a gradient.
@@ -68,12 +68,12 @@ class ClippedStep(torch.nn.Module):
     def forward(self, {batch}{called}):
         """Losses, norms and clip factors."""
         parameters, buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())
-        losses, norms, clip_factors, gradients = clipped_gradients(
+        losses, norms, clip_factors, gradients{updates} = clipped_gradients(
             parameters, buffers, {batch}, max_grad_norm=self.max_grad_norm{passed}
         )
         for name, gradient in gradients.items():
             p = parameters[name]
-            p.grad = gradient.to(p.dtype) if p.grad is None else p.grad.add_(gradient)
+            p.grad = gradient.to(p.dtype) if p.grad is None else p.grad.add_(gradient){written}
         return losses, norms, clip_factors
 '''
 
@@ -84,7 +84,8 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
     used = {node.name for node in traced.graph.nodes if node.op == "placeholder" and node.users}
     unreached = tuple(p.name for p in plan.derived.unreached)
     note = f"#: The loss does not depend on: {', '.join(unreached)}; their gradient is zero.\n" if unreached else ""
-    first, text = next(iter(gradients), None), body.text()
+    first, ahead = next(iter(gradients), None), 2 if traced.updates else 0
+    head, text = body.text(last=ahead), body.text(first=ahead)
     columns, m = len(plan.groups), traced.examples_per_unit
     counted = "units" if plan.derived.by_unit else "N"
     options = options_of(plan)
@@ -107,8 +108,12 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
         batch=", ".join(inputs),
         first=inputs[0],
         empty=empty(f"parameters[{quoted(first)}]" if first else inputs[0], columns, plan),
+        head=head,
         body=text,
-        helpers=helpers + "\n" if (helpers := helpers_used(text)) else "",
+        updates=", updates" if traced.updates else "",
+        news=";\n        the new values of buffers by name." if traced.updates else ".",
+        written=WRITTEN if traced.updates else "",
+        helpers=helpers + "\n" if (helpers := helpers_used(head + text)) else "",
         gradients="\n".join(f"        {quoted(name)}: {text}," for name, text in gradients.items()),
         names="".join(f"{quoted(name)}, " for name in gradients).rstrip(" "),
         unreached=note,
@@ -118,11 +123,15 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
         tuple(p.name for key, p in traced.parameters.items() if key in used),
         tuple(gradients),
         unreached,
-        tuple(name for key, name in traced.buffers.items() if key in used),
+        tuple(name for key, name in traced.buffers.items() if key in used or name in traced.updates),
         inputs,
     )
 
 
+#: What a ``ClippedStep`` does with the new values of buffers.
+WRITTEN = """
+        for name, value in updates.items():
+            buffers[name].copy_(value)"""
 #: Where a ``ClippedStep`` finds the options of its function.
 OWN = {"clipping": "self.clipping", "unit_ids": "unit_ids"}
 

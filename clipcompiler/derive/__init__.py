@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import fx
 
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.derive.claims import check_claims
 from clipcompiler.derive.derived import Derived, Functions, Term, Use
+from clipcompiler.derive.read_once import read_once
 from clipcompiler.derive.stack import stacked
+from clipcompiler.derive.substitute import substitute
 from clipcompiler.derive.terms import terms_of
 from clipcompiler.derive.uses import functions_of, uses_of
 
@@ -24,7 +28,8 @@ def derive(axes: Axes) -> Derived:
     uses = uses_of(axes)
     terms: dict[fx.Node, tuple[Term, ...]] = {}
     for use in uses:
-        terms[use.source] = (*terms.get(use.source, ()), *terms_of(axes, use))
+        for term in map(substitute, terms_of(axes, use)):
+            terms[term.source] = (*terms.get(term.source, ()), term)
     terms = {source: stacked(own) for source, own in terms.items()}
     reached = {p for source in terms for p in axes.trainable[source]}
     unreached = tuple(
@@ -32,6 +37,8 @@ def derive(axes: Axes) -> Derived:
         for name, parameter in axes.traced.parameters.items()
         if parameter.trainable and name not in {p.name for p in reached}
     )
-    derived = Derived(axes, terms, functions_of(axes, uses), unreached)
+    functions = functions_of(axes, terms)
+    functions = replace(functions, read_once=read_once(axes, functions, direct=terms))
+    derived = Derived(axes, terms, functions, unreached)
     check_claims(derived, uses)
     return derived

@@ -20,13 +20,18 @@ def check_claims(derived: Derived, uses: tuple[Use, ...]) -> None:
         CompileError: naming the parameter, where an op uses it and no term of its gradient says so.
     """
     axes = derived.axes
-    claimed = {(u.node, u.source) for terms in derived.terms.values() for t in terms for u in t.uses}
+    claimed: dict[tuple[fx.Node, fx.Node], set[fx.Node]] = {}
+    for own, terms in derived.terms.items():
+        for term in terms:
+            for use in term.uses:
+                claimed.setdefault((use.node, use.source), set()).add(own)
     for node in axes.traced.graph.nodes:
         parameter = axes.traced.parameter(node)
         if parameter is None or not parameter.trainable:
             continue
         for source, user in meetings(node, derived):
-            if (user, source) not in claimed:
+            owners = claimed.get((user, source), set())
+            if not owners or not all(reaches(derived, owner, node) for owner in owners):
                 raise CompileError(
                     f"{parameter.name} enters {user} and no term of its gradient claims that use",
                     origin=axes.traced.origin(user),
@@ -34,6 +39,14 @@ def check_claims(derived: Derived, uses: tuple[Use, ...]) -> None:
                 )
     if len(claimed) != len({(use.node, use.source) for use in uses}):
         raise CompileError("a use of a parameter gave no term", remedy="this is a fault of clipcompiler: report it")
+
+
+def reaches(derived: Derived, source: fx.Node, parameter: fx.Node) -> bool:
+    """Whether the gradient of a source is that of a parameter, or is carried to it by the functions between them."""
+    functions = derived.functions
+    return source is parameter or (
+        source in functions.values and parameter in functions.parameters and parameter in derived.axes.trainable[source]
+    )
 
 
 def meetings(parameter: fx.Node, derived: Derived) -> list[tuple[fx.Node, fx.Node]]:

@@ -11,6 +11,7 @@ from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.derive.derived import Term
 from clipcompiler.derive.notation import primed, show_order
 from clipcompiler.derive.references import Elementwise
+from clipcompiler.trace.source import op_name
 
 __all__ = ["Derivation"]
 
@@ -25,6 +26,7 @@ class Derivation:
         trees: for each term the order in which its squared norm is summed.
         order: the contraction order chosen.
         why: why.
+        values: for a parameter behind functions the derivations of the values that are computed from it.
     """
 
     name: str
@@ -32,9 +34,12 @@ class Derivation:
     trees: tuple[Pair, ...]
     order: str
     why: str
+    values: tuple[Derivation, ...] = ()
 
     def __str__(self) -> str:
         lines = [self.name]
+        for value in self.values:
+            lines += [f"  {line}" for line in str(value).splitlines()]
         for term, tree in zip(self.terms, self.trees, strict=True):
             lines += [f"  {head:<12}{text}" for head, text in steps(term, tree)]
         return "\n".join([*lines, f"  {'order':<12}{self.order}: {self.why}"])
@@ -51,12 +56,22 @@ def steps(term: Term, tree: Pair) -> list[tuple[str, str]]:
         ("op", place),
         ("rule", term.rule.statement),
         ("here", term.equation),
+        *through(term),
         ("gradient", f"g[{own}] = {network}"),
         *where,
         ("norm", f"‖g[n]‖² = {squared(term)}"),
         ("summed as", show_order(term.square, tree)),
         ("clipped sum", f"G[{','.join(map(str, term.letters))}] = Σ_n c[n] g[{own}]"),
     ]
+
+
+def through(term: Term) -> list[tuple[str, str]]:
+    """What stands between the parameter and the op, where the op reads its elements in another order."""
+    ops, node = [], term.uses[0].source
+    while node is not term.source:
+        ops.append(op_name(node).removeprefix("aten.").split(".")[0])
+        (node,) = node.all_input_nodes
+    return [("where", f"the op reads {' of '.join(ops)} of it; the letters of g are in its own order")] if ops else []
 
 
 def is_composed(factor: Factor) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import fx
 
 from clipcompiler.algebra import Letter, Network, Square
@@ -15,7 +16,7 @@ from clipcompiler.dsl.ruleset import OpRule
 from clipcompiler.origin import Origin
 from clipcompiler.trace.traced import Parameter
 
-__all__ = ["Derived", "Functions", "Term", "Use"]
+__all__ = ["Derived", "Functions", "ReadOnce", "Term", "Use"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Term:
         origin: the op in the user's program.
         equation: the equation of the op, with the letters of this use.
         unit: g[unit, …], where norms are those of units of unequal size.
+        root: the value whose gradient it is a term of, where the use reads that value's elements in another order.
     """
 
     uses: tuple[Use, ...]
@@ -54,11 +56,12 @@ class Term:
     origin: Origin
     equation: str = ""
     unit: Network | None = None
+    root: fx.Node | None = None
 
     @property
     def source(self) -> fx.Node:
-        """The parameter's placeholder, or the value computed from parameters."""
-        return self.uses[0].source
+        """The parameter's placeholder, or the value computed from parameters, whose gradient it is a term of."""
+        return self.root or self.uses[0].source
 
     @property
     def each(self) -> Network:
@@ -72,8 +75,23 @@ class Term:
 
     @property
     def letters(self) -> tuple[Letter, ...]:
-        """The letters of the parameter."""
+        """The letters of the parameter, in the order of its elements."""
         return tuple(x for x in self.network.output if x != EXAMPLE)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOnce:
+    """Values that hold elements of parameters and nothing else, each at most once in all: ‖g_θ‖² = Σ_v ‖g_v‖².
+
+    Attributes:
+        parameters: the placeholders of the parameters.
+        values: all values that are computed from them.
+        nodes: every op between the two, in order; they work in any dtype.
+    """
+
+    parameters: tuple[fx.Node, ...]
+    values: tuple[fx.Node, ...]
+    nodes: tuple[fx.Node, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +102,20 @@ class Functions:
         values: the nodes that ops with examples use.
         parameters: the placeholders of the trainable parameters they depend on.
         nodes: every op between the two, in order.
+        read_once: those of them whose squares add up.
     """
 
     values: tuple[fx.Node, ...]
     parameters: tuple[fx.Node, ...]
     nodes: tuple[fx.Node, ...]
+    read_once: tuple[ReadOnce, ...] = ()
+
+    def dtype(self, node: fx.Node, wide: torch.dtype) -> torch.dtype:
+        """The dtype in which the graph of the functions holds a node: ``wide`` where nothing is rounded there."""
+        value = node.meta["val"]
+        dtype: torch.dtype = (value[0] if isinstance(value, (list, tuple)) else value).dtype
+        moved = any(node in (*own.parameters, *own.nodes) for own in self.read_once)
+        return wide if moved and dtype.is_floating_point else dtype
 
 
 @dataclass(frozen=True, slots=True)

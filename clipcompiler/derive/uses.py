@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import fx
 
 from clipcompiler.axes.analyse import Axes
@@ -37,9 +39,9 @@ def gradient_path(axes: Axes) -> set[fx.Node]:
     return path
 
 
-def functions_of(axes: Axes, uses: tuple[Use, ...]) -> Functions:
-    """The values among the uses that are no parameters themselves, and what lies between them and the parameters."""
-    values = tuple(dict.fromkeys(use.source for use in uses if use.source.op != "placeholder"))
+def functions_of(axes: Axes, sources: Iterable[fx.Node]) -> Functions:
+    """The values among the sources of terms that are no parameters, and what lies between them and the parameters."""
+    values = tuple(source for source in sources if source.op != "placeholder")
     parameters = {p for value in values for p in axes.trainable[value]}
     between = sources_of(values)
     order = list(axes.traced.graph.nodes)

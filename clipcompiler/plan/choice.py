@@ -27,6 +27,7 @@ class Order(Enum):
     FOLDED = "folded"
     FUNCTION = "instantiate, pull back"
     PULLED = "pulled back, keep"
+    READ_ONCE = "pull back the sum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Choice:
         why: why this order.
         host: for a bias folded into a Gram: the parameter whose Gram it is.
         crosses: the cross terms of every two terms, where they are not added before they are squared.
+        parameters: for a value computed from parameters: their names.
     """
 
     source: fx.Node
@@ -56,6 +58,17 @@ class Choice:
     why: str = ""
     host: fx.Node | None = None
     crosses: tuple[Cross, ...] = ()
+    parameters: tuple[str, ...] = ()
+
+    @property
+    def parameter(self) -> str:
+        """The parameter itself, or one that the value is computed from."""
+        return self.parameters[0] if self.parameters else self.name
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether it is a parameter's, no value's."""
+        return self.source.op == "placeholder"
 
     @property
     def instantiates(self) -> bool:

@@ -8,18 +8,26 @@ import sympy
 from torch import fx
 
 from clipcompiler.clipping import Clipping, Flat
-from clipcompiler.derive.by_unit import UNITS
-from clipcompiler.derive.derived import Derived, Term
-from clipcompiler.plan.candidates import candidates, folded, instantiated
+from clipcompiler.derive.derived import Derived
+from clipcompiler.plan.behind_functions import (
+    clipped_together,
+    kept,
+    name_of,
+    parameters_of,
+    pulled_back,
+    summed_first,
+)
+from clipcompiler.plan.candidates import candidates, folded
 from clipcompiler.plan.choice import Choice, Order
-from clipcompiler.plan.cost import ITEMSIZE, Cost, book_keeping
+from clipcompiler.plan.cost import Cost, book_keeping
 from clipcompiler.plan.machine import Machine
 from clipcompiler.plan.ordinary import ordinary_flops
 from clipcompiler.plan.plan import Plan
 from clipcompiler.plan.reason import reason
-from clipcompiler.trace.traced import N
 
 __all__ = ["plan"]
+
+EACH = "the chain rule to its parameters needs g[n] itself"
 
 
 def plan(derived: Derived, machine: Machine | None = None, clipping: Clipping | None = None) -> Plan:
@@ -32,23 +40,27 @@ def plan(derived: Derived, machine: Machine | None = None, clipping: Clipping | 
     """
     machine, clipping = machine or Machine(), clipping or Flat()
     functions = derived.functions
+    groups = clipping.groups([p.name for p in derived.axes.traced.parameters.values() if p.trainable])
+    group_of = {name: group for group in groups for name in group.parameters}
+    once = clipped_together(derived, group_of)
+    read_once = {source for own in once for source in (*own.parameters, *own.values)}
     chosen: dict[fx.Node, Choice] = {}
     for source, terms in derived.terms.items():
         name = name_of(derived, source)
         if source in functions.values:
-            chosen[source] = kept(
-                source, name, terms, Order.FUNCTION, "the chain rule to its parameters needs g[n] itself"
-            )
+            if source in read_once:
+                best = cheapest(candidates(source, name, terms), machine)
+            else:
+                best = kept(source, name, terms, Order.FUNCTION, EACH)
+            chosen[source] = replace(best, parameters=parameters_of(derived, source))
         elif source not in functions.parameters:
             chosen[source] = cheapest(candidates(source, name, terms), machine)
     for source in functions.parameters:
-        chosen[source] = pulled_back(derived, source)
-    groups = clipping.groups([p.name for p in derived.axes.traced.parameters.values() if p.trainable])
-    group_of = {name: group for group in groups for name in group.parameters}
+        chosen[source] = (summed_first if source in read_once else pulled_back)(derived, source)
     for source, choice in chosen.items():
-        together = [h for h in chosen.values() if group_of.get(h.name) is group_of.get(choice.name)]
+        together = [h for h in chosen.values() if group_of.get(h.parameter) is group_of.get(choice.parameter)]
         host = next((h for h in together if h.source is not source and folded(h, choice)), None)
-        if host is not None and choice.order not in (Order.FUNCTION, Order.PULLED):
+        if host is not None and choice.order not in (Order.FUNCTION, Order.PULLED, Order.READ_ONCE):
             chosen[source] = folded_into(host, choice)
     return Plan(derived, tuple(chosen.values()), ordinary_flops(derived.axes), clipping, groups)
 
@@ -61,30 +73,7 @@ def folded_into(host: Choice, bias: Choice) -> Choice:
     return replace(bias, order=Order.FOLDED, norm=free, sum=paid, why=why, host=host.source)
 
 
-def name_of(derived: Derived, source: fx.Node) -> str:
-    """A parameter's name, or the name of a value computed from parameters."""
-    parameter = derived.axes.traced.parameter(source)
-    return parameter.name if parameter else source.name
-
-
 def cheapest(ways: list[Choice], machine: Machine) -> Choice:
     """The way of the least predicted time, with the reason."""
     best = min(ways, key=lambda way: way.seconds(machine))
     return replace(best, why=reason(best))
-
-
-def kept(source: fx.Node, name: str, terms: tuple[Term, ...], order: Order, why: str) -> Choice:
-    """The way that forms the per-example gradient and keeps it."""
-    return replace(next(w for w in instantiated(source, name, terms) if w.order is Order.KEEP), order=order, why=why)
-
-
-def pulled_back(derived: Derived, source: fx.Node) -> Choice:
-    """A parameter behind a function: the gradients of the function's values, through its vjp, example by example."""
-    name, terms = name_of(derived, source), derived.terms.get(source, ())
-    values = ", ".join(v.name for v in derived.functions.values if source in derived.axes.trainable[v])
-    why = f"the chain rule from {values}, vmapped over examples"
-    if terms:
-        return kept(source, name, terms, Order.PULLED, why + ", plus its direct uses")
-    size = (UNITS if derived.by_unit else N) * sympy.prod(list(source.meta["val"].shape))
-    moved = size * ITEMSIZE
-    return Choice(source, name, Order.PULLED, (), (), Cost(2 * size, moved, 2), Cost(2 * size, moved, 1), why)

@@ -10,7 +10,7 @@ import sympy
 from clipcompiler.algebra import Network
 from clipcompiler.derive.by_unit import MEMBERS, UNITS
 from clipcompiler.plan.choice import Choice
-from clipcompiler.plan.machine import NOMINAL_UNIT
+from clipcompiler.plan.machine import NOMINAL_BATCH, NOMINAL_UNIT
 from clipcompiler.trace.traced import N
 
 __all__ = ["amount_of", "table"]
@@ -33,10 +33,11 @@ def table(choices: Sequence[Choice], unreached: Sequence[str], frozen: Sequence[
 def row(choice: Choice) -> tuple[str, ...]:
     """The cells of one parameter."""
     moved = choice.norm.bytes + choice.sum.bytes
-    rules = "+".join(dict.fromkeys(term.rule.name for term in choice.terms))
-    equation = " + ".join(show(term.each) for term in choice.terms)
+    rules = "+".join(dict.fromkeys(term.rule.name for term in choice.terms)) or "chain rule"
+    equation = " + ".join(show(term.each) for term in choice.terms) or "Σ_v (∂v/∂θ)ᵀ g_v"
     paid = choice.norm.flops + choice.sum.flops
-    return (choice.name, rules, equation, choice.order.value, amount(paid), amount(moved), choice.why)
+    name = f"{choice.name} (of {', '.join(choice.parameters)})" if choice.parameters else choice.name
+    return (name, rules, equation, choice.order.value, amount(paid), amount(moved), choice.why)
 
 
 def show(network: Network) -> str:
@@ -55,9 +56,9 @@ def shares(totals: Totals) -> list[str]:
 
 
 def per_example(expression: Any) -> Any:
-    """The coefficient of N; units of unequal size are counted as of the nominal one."""
+    """The coefficient of N, and the share in what a batch costs once; units are counted as of the nominal size."""
     counted = sympy.sympify(expression).subs({UNITS: N / NOMINAL_UNIT, MEMBERS: NOMINAL_UNIT})
-    return sympy.cancel(counted / N).subs(N, 1)
+    return sympy.cancel(counted / N).subs(N, NOMINAL_BATCH)
 
 
 def amount(expression: Any) -> str:

@@ -81,7 +81,7 @@ class Compilation:
         if unit_ids is not None:
             options["unit_ids"] = unit_ids
         try:
-            losses, norms, clip_factors, gradients = self.function(
+            losses, norms, clip_factors, gradients, *updated = self.function(
                 parameters, buffers, *batch.tensors, max_grad_norm=max_grad_norm, **options
             )
         except self.function.__globals__.get("UncountedTargets", ()) as error:
@@ -94,7 +94,14 @@ class Compilation:
             gradients[name] = torch.zeros_like(parameters[name], dtype=norms.dtype)
         groups = tuple(group.name for group in self.plan.groups)
         units = None if unit_ids is None else torch.unique(unit_ids)
-        return ClippedGradients(losses, norms, clip_factors, groups, units), gradients
+        return ClippedGradients(losses, norms, clip_factors, groups, units, *updated), gradients
+
+    def write(self, updates: Mapping[str, Tensor]) -> None:
+        """Gives the model's buffers the values that a forward would."""
+        buffers = self.buffers()
+        with torch.no_grad():
+            for name, value in updates.items():
+                buffers[name].copy_(value)
 
 
 def modules_of(model: nn.Module, loss_fn: object) -> tuple[nn.Module, ...]:

@@ -51,4 +51,5 @@ class Inspected:
     def derivation(self, name: str) -> Derivation:
         """How the squared norm of one parameter follows from the equation of its op."""
         choice = self.plan[name]
-        return Derivation(name, choice.terms, choice.trees, choice.order.value, choice.why)
+        values = tuple(self.derivation(c.name) for c in self.plan.choices if name in c.parameters)
+        return Derivation(name, choice.terms, choice.trees, choice.order.value, choice.why, values)

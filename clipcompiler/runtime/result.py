@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -21,6 +22,7 @@ class ClippedGradients:
         clip_factors: c_n, [N] or [N, groups].
         units: the ids of the units that norms and clip factors belong to, in order, where ``unit_ids`` were given.
         groups: the names of the groups; ("",) where all parameters are clipped together.
+        updates: the new values of the buffers that the forward updates, by name; a call of the step has written them.
     """
 
     losses: Tensor
@@ -28,3 +30,4 @@ class ClippedGradients:
     clip_factors: Tensor
     groups: tuple[str, ...] = ("",)
     units: Tensor | None = None
+    updates: Mapping[str, Tensor] = field(default_factory=dict)

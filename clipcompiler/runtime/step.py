@@ -110,6 +110,7 @@ class CompiledStep(Bounded, Inspected, nn.Module):
                 parameter.grad = own.clone() if own._is_view() else own  # as backward() leaves it
             else:
                 parameter.grad.add_(gradient)
+        compilation.write(result.updates)
         self._max_grad_norm = self.clipping.updated(self._max_grad_norm, result.norms)
         return result
 
@@ -137,7 +138,8 @@ class CompiledStep(Bounded, Inspected, nn.Module):
     ) -> tuple[ClippedGradients, dict[str, Tensor]]:
         """The same without touching ``.grad``: the result, and the clipped sums by parameter name.
 
-        The sums are in the dtype of the norms: float32 where the model's own is narrower.
+        The sums are in the dtype of the norms: float32 where the model's own is narrower. Buffers that the forward
+        updates are left as they are too; their new values are in ``result.updates``.
         """
         _, result, gradients = self._run(args, kwargs, unit_ids)
         return result, gradients

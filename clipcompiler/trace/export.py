@@ -20,6 +20,7 @@ from clipcompiler.errors import CompileError, UnsupportedLoss, UntraceableModel
 from clipcompiler.origin import Origin
 from clipcompiler.trace.assumptions import Assumptions, differs
 from clipcompiler.trace.batch_norm import refuse_batch_norm
+from clipcompiler.trace.computed_once import compute_once
 from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.normal_form import to_normal_form
@@ -206,6 +207,7 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
     to_normal_form(graph)
     refuse_hidden_parameters(program, module)
     parameters, buffers, inputs = placeholders(program, module, graph, names)
+    compute_once(graph, parameters, inputs)
     constants = {own_name(name): value for name, value in program.constants.items()}
     updates = {own_name(b): copies[values[name]] for name, b in signature.buffers_to_mutate.items()}
     traced = TracedLoss(

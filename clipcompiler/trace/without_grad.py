@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
 import torch
-from torch import fx
+from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
@@ -21,13 +24,35 @@ def keep_regions_without_grad(program: ExportedProgram) -> None:
     """Detaches every output of a region without gradients; ``run_decompositions`` would only inline the region.
 
     Raises:
-        UntraceableModel: for a region under autocast, of which nothing would remain.
+        UntraceableModel: for a region under autocast, of which nothing would remain, and for a write behind
+            autograd's back.
     """
-    detach_regions(program.graph_module)
+    names = program.graph_signature.inputs_to_buffers
+    buffers = {node for node in program.graph.nodes if node.op == "placeholder" and node.name in names}
+    detach_regions(program.graph_module, buffers - written_with_grad(program.graph_module))
 
 
-def detach_regions(module: fx.GraphModule) -> None:
-    """The regions of one graph, and those within them."""
+def written_with_grad(module: fx.GraphModule, *, enabled: bool = True) -> set[fx.Node]:
+    """The values that a graph, or a region within it, writes to with gradients enabled."""
+    found: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        if node.target is REGION:
+            body = getattr(module, node.args[1].target)
+            inside = written_with_grad(body, enabled=node.args[0])
+            found |= {base_of(outer) for inner, outer in inputs_of(node, body) if inner in inside}
+        elif enabled:
+            found |= {base_of(value) for value in written_by(node)}
+    return found
+
+
+def inputs_of(region: fx.Node, body: fx.GraphModule) -> list[tuple[fx.Node, fx.Node]]:
+    """For every placeholder of a region the value it stands for."""
+    inputs = (node for node in body.graph.nodes if node.op == "placeholder")
+    return list(zip(inputs, region.args[2:], strict=True))  # type: ignore[arg-type]
+
+
+def detach_regions(module: fx.GraphModule, buffers: set[fx.Node]) -> None:
+    """The regions of one graph, and those within them; ``buffers`` are written to without gradients alone."""
     for node in module.graph.nodes:
         if node.target is AUTOCAST:
             raise UntraceableModel(
@@ -38,25 +63,48 @@ def detach_regions(module: fx.GraphModule) -> None:
         if node.op != "call_function" or node.target is not REGION:
             continue
         enabled, body = node.args[0], getattr(module, node.args[1].target)
-        detach_regions(body)
+        inputs = inputs_of(node, body)
+        own = {inner for inner, outer in inputs if base_of(outer) in buffers}
+        detach_regions(body, own)
         if not enabled:
-            refuse_writes(body)
+            if refuse_writes(body, own):
+                detach_inputs(body, [inner for inner, _ in inputs])
             detach_outputs(body)
 
 
-def refuse_writes(module: fx.GraphModule) -> None:
-    """A write, without gradients, to a value from outside changes it behind autograd's back.
+def refuse_writes(module: fx.GraphModule, buffers: set[fx.Node]) -> bool:
+    """A write, without gradients, to a value from outside changes it behind autograd's back, unless it is a buffer.
+
+    Returns whether there is a write to a buffer.
 
     Raises:
         UntraceableModel: naming the line that writes.
     """
+    writes = False
     for node in module.graph.nodes:
-        if any(base_of(value).op == "placeholder" for value in written_by(node)):
+        outside = {base for value in written_by(node) for base in [base_of(value)] if base.op == "placeholder"}
+        writes |= bool(outside)
+        if not outside <= buffers:
             raise UntraceableModel(
                 "the forward writes, without gradients, to a value that has one, or to a parameter",
                 origin=origin_of(node),
                 remedy="make a new value instead of writing in place; update parameters outside the forward",
             )
+    return writes
+
+
+def detach_inputs(module: fx.GraphModule, inputs: list[fx.Node]) -> None:
+    """f(x) → f(detach(x)) for every input that is only read: what is written to a buffer carries no gradient."""
+    written = {base_of(value) for node in module.graph.nodes for value in written_by(node)}
+    for node in inputs:
+        if node in written or not isinstance(node.meta.get("val"), Tensor):
+            continue
+        users = list(node.users)
+        with module.graph.inserting_after(inputs[-1]):
+            made = module.graph.call_function(aten.detach.default, (node,))
+        made.meta = dict(node.meta)
+        for user in users:
+            user.replace_input_with(node, made)
 
 
 def written_by(node: fx.Node) -> list[fx.Node]:
@@ -68,13 +116,34 @@ def written_by(node: fx.Node) -> list[fx.Node]:
 
 
 def base_of(node: fx.Node) -> fx.Node:
-    """The value of which another is a view."""
+    """The value of which another is a view, or the very same."""
     while node.op == "call_function":
-        returns = getattr(getattr(node.target, "_schema", None), "returns", ())
-        if not returns or returns[0].alias_info is None or not isinstance(node.args[0], fx.Node):
+        before = returned(node) if node.target is operator.getitem else viewed(node)
+        if before is None:
             break
-        node = node.args[0]
+        node = before
     return node
+
+
+def viewed(node: fx.Node) -> fx.Node | None:
+    """The operand that an op returns, or a view of it."""
+    returns = getattr(getattr(node.target, "_schema", None), "returns", ())
+    if not returns or returns[0].alias_info is None:
+        return None
+    if returns[0].alias_info.is_write and isinstance(node.kwargs.get("out"), fx.Node):
+        return node.kwargs["out"]  # type: ignore[return-value]
+    return node.args[0] if isinstance(node.args[0], fx.Node) else None
+
+
+def returned(node: fx.Node) -> fx.Node | None:
+    """The value from outside that a region returns, or a view of it."""
+    region, place = node.args
+    if not isinstance(region, fx.Node) or region.target is not REGION or not isinstance(place, int):
+        return None
+    body: Any = getattr(node.graph.owning_module, str(region.args[1].target))  # type: ignore[union-attr]
+    output = body.graph.output_node().args[0][place]
+    outside = dict(inputs_of(region, body))
+    return outside.get(base_of(output)) if isinstance(output, fx.Node) else None
 
 
 def detach_outputs(module: fx.GraphModule) -> None:

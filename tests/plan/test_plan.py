@@ -104,3 +104,67 @@ def test_several_uses_are_one_network():
     step = cc.compile(Twice())
     assert step.verify(torch.randn(5, 4, dtype=torch.float64)) < 1e-12
     assert step.plan["w"].why.startswith("2 uses, one behind the other: S·O·I = 32")
+
+
+class Packed(nn.Module):
+    """Two linear maps, their weights and biases packed, the second weight transposed."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(2 * features, features, dtype=torch.float64))
+        self.b = nn.Parameter(torch.randn(2 * features, dtype=torch.float64))
+        self.v = nn.Parameter(torch.randn(features, 3, dtype=torch.float64))
+
+    def forward(self, x):
+        first, second = self.w.chunk(2)
+        one, two = self.b.chunk(2)
+        h = F.linear(F.linear(x, first, one).tanh(), second, two)
+        return F.linear(h, self.v.t()).square().flatten(1).sum(1)
+
+
+def test_packed_and_transposed_weights_take_a_gram():
+    """Short sequences of wide features: no weight's gradient is formed, and biases cost nothing."""
+    step = cc.compile(Packed(64), example_inputs=(torch.zeros(2, 4, 64, dtype=torch.float64),))
+    orders = {choice.name: choice.order for choice in step.plan.choices}
+    assert orders["getitem"] is orders["getitem_1"] is orders["v"] is Order.GRAM
+    assert orders["getitem_2"] is orders["getitem_3"] is Order.FOLDED
+    assert orders["w"] is orders["b"] is Order.READ_ONCE
+    assert "_each" not in step.source
+    assert step.verify(torch.randn(3, 4, 64, dtype=torch.float64)) < 1e-12
+
+
+def test_the_table_says_what_becomes_of_a_parameter_behind_functions():
+    """Which parameters a value is made of, and how its gradient gets to them."""
+    step = cc.compile(Packed(8), example_inputs=(torch.zeros(2, 4, 8, dtype=torch.float64),))
+    rows = {line.split()[0]: line for line in str(step.plan).splitlines() if line}
+    assert "(of w)" in rows["getitem"]
+    assert "pull back the sum" in rows["w"]
+    assert "every element is in getitem or getitem_1 at most once" in rows["w"]
+    assert "getitem_1" in str(step.derivation("w"))
+    assert "the op reads t of it" in str(step.derivation("v"))
+    assert "every element is in getitem or getitem_1" in step.source
+
+
+def test_parameters_of_one_value_that_are_clipped_apart_are_pulled_back_by_example():
+    """The norm of the value says nothing of either part."""
+
+    class Joined(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w, self.v = (nn.Parameter(torch.randn(n, 5, dtype=torch.float64)) for n in (2, 3))
+
+        def forward(self, x):
+            return F.linear(x, torch.cat([self.w, self.v])).square().flatten(1).sum(1)
+
+    x = torch.randn(3, 4, 5, dtype=torch.float64)
+    together = cc.compile(Joined(), example_inputs=(x,)).plan
+    apart = cc.compile(Joined(), clipping=cc.PerGroup({"w": 1.0, "v": 1.0}), example_inputs=(x,)).plan
+    assert together["w"].order is together["v"].order is Order.READ_ONCE
+    assert apart["w"].order is apart["v"].order is Order.PULLED
+
+
+def test_what_a_batch_costs_once_is_shared_by_its_examples():
+    """The vjp of a clipped sum moves the parameter's bytes once a batch."""
+    step = cc.compile(Packed(64), example_inputs=(torch.zeros(2, 4, 64, dtype=torch.float64),))
+    row = next(line for line in str(step.plan).splitlines() if line.startswith("w "))
+    assert f"  {2 * 4 * 128 * 64 / 128:.0f}  " in row

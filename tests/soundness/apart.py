@@ -6,6 +6,7 @@ name: (why the examples stay apart, forward of (model, x), parts, shape of one e
 import torch
 from apart_parts import (
     continuous_positions,
+    count,
     frames,
     in_blocks,
     loss_of_losses,
@@ -193,6 +194,11 @@ PROGRAMS = {
     "instance norm with statistics, eval": (
         KNOWN, lambda m, x: m.n(m.f(x)),
         {"f": nn.Conv1d(2, 3, 1), "n": running(nn.InstanceNorm1d(3, affine=True, track_running_stats=True))}, (2, 6)),
+    "a count of steps in a buffer": (
+        "no example is read for it", count, layer(steps=torch.zeros(())), (5,)),
+    "spectral norm in training mode": (
+        "its power iteration reads the weight alone", lambda m, x: m.f(x),
+        {"f": nn.utils.parametrizations.spectral_norm(nn.Linear(5, 3))}, (5,)),
     "unused statistics": (
         "the loss does not depend on them", lambda m, x: m.f(x) if x.mean(0) is not None else x, layer(), (5,)),
     "centred by a constant": (

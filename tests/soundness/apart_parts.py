@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 __all__ = [
     "continuous_positions",
+    "count",
     "frames",
     "in_blocks",
     "loss_of_losses",
@@ -16,6 +17,12 @@ __all__ = [
     "windows",
     "written",
 ]
+
+
+def count(m, x):
+    """A number of steps."""
+    m.steps.add_(1)
+    return m.f(x) / m.steps
 
 
 def frames(layer, x):

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-__all__ = ["count", "hard_negatives", "info_nce", "remember", "scattered", "statistics", "token_mean"]
+__all__ = ["hard_negatives", "info_nce", "keep", "remember", "scattered", "statistics", "token_mean"]
 
 
 def scattered(h):
@@ -23,10 +23,10 @@ def remember(m, x):
     return m.f(x)
 
 
-def count(m, x):
-    """A number of steps."""
-    m.steps.add_(1)
-    return m.f(x) / m.steps
+def keep(m, x):
+    """A row of a weight, kept for the next step."""
+    m.kept.copy_(m.f.weight[0])
+    return m.f(x)
 
 
 def info_nce(o, t):
