@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
@@ -18,11 +18,9 @@ from torch.utils import _pytree as pytree
 from clipcompiler.clipping import Clipping, Flat
 from clipcompiler.runtime import CompiledStep
 from clipcompiler.runtime.batch import batch_of, cast
+from clipcompiler.trace import random_ops
 
 __all__ = ["NormsByFormula", "Oracle", "VerificationError", "oracle", "verify"]
-
-ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
-
 
 class VerificationError(AssertionError):
     """A compiled step differs from one backward pass an example."""
@@ -210,14 +208,7 @@ def verify(
 
 def draws(step: CompiledStep) -> bool:
     """Whether the traced model draws random numbers."""
-    nodes = step.plan.derived.axes.traced.ops()
-    seeded = [node for node in nodes if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())]
-    return any(node.target is not ATTENTION or dropout_of(node) != 0 for node in seeded)
-
-
-def dropout_of(attention: fx.Node) -> Any:
-    """The dropout of a call of scaled dot-product attention, which draws for that alone."""
-    return attention.args[4] if len(attention.args) > 4 else attention.kwargs.get("dropout_p", 0)
+    return any(map(random_ops.draws, step.plan.derived.axes.traced.ops()))
 
 
 def relative(found: Tensor, truth: Tensor) -> float:

@@ -35,12 +35,14 @@ class Axes:
         layouts: for each value the composition of its dims; a list for an op of several outputs.
         calls: the form of every op that reads examples.
         trainable: for each value *without* examples, the trainable parameters it depends on (placeholders).
+        places: the values whose elements are the places in the batch of the examples they belong to.
     """
 
     traced: TracedLoss
     layouts: Mapping[fx.Node, Value]
     calls: Mapping[fx.Node, Call]
     trainable: Mapping[fx.Node, frozenset[fx.Node]]
+    places: frozenset[fx.Node] = frozenset()
 
     def layout(self, node: fx.Node) -> Layout:
         """The composition of the dims of a tensor."""

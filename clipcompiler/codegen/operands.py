@@ -17,11 +17,12 @@ from clipcompiler.algebra import Affine, Factor, Index, Letter
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.calls import function_name, literal
+from clipcompiler.codegen.each_of_op import write_each
 from clipcompiler.codegen.helpers import GATHERED
 from clipcompiler.codegen.laid import Laid, atom, spread
 from clipcompiler.derive.by_unit import UNIT
 from clipcompiler.derive.derived import Derived
-from clipcompiler.derive.references import AuxiliaryValue, Cotangent, Elementwise, OutputTap, Tap, Value
+from clipcompiler.derive.references import AuxiliaryValue, Cotangent, EachOfOp, Elementwise, OutputTap, Tap, Value
 from clipcompiler.errors import CompileError
 
 __all__ = ["Operands", "dtype_of_norms"]
@@ -71,7 +72,7 @@ class Operands:
         entry = factor.index[dim]
         assert isinstance(entry, tuple)
         around = tuple(math.prod(int(x.extent) for x in part) for part in parts_around(entry))
-        given = ["present"] if isinstance(factor.tensor.reference, Cotangent) else []
+        given = ["present"] if isinstance(factor.tensor.reference, (Cotangent, EachOfOp)) else []
         given += [f"dim={dim}"] if dim else []
         given += [f"around={around}"] if around != (1, 1) else []
         return self.body.bind(f"{name}_by_unit", f"{GATHERED}({', '.join([name, 'examples', *given])})")
@@ -88,6 +89,9 @@ class Operands:
             wanted = f"{self.values[reference.node]}_normalised"
             made = self.body.bind(wanted, f"{function_name(reference.op)}({args})")
             return self.widened(made, dtype_of_tap(self.axes, OutputTap(reference.node)))
+        if isinstance(reference, EachOfOp):
+            made = write_each(self.body, self.axes, reference, self.values, self.cotangents)
+            return self.widened(made, reference.source.meta["val"].dtype)
         raise CompileError(f"no program for {reference!r}", remedy="this is a fault of clipcompiler: report it")
 
     def widened(self, name: str, dtype: torch.dtype) -> str:

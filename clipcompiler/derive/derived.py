@@ -10,7 +10,7 @@ from torch import fx
 from clipcompiler.algebra import Letter, Network, Square
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.derive.bind import EXAMPLE
-from clipcompiler.derive.references import Tap
+from clipcompiler.derive.references import EachOfOp, Tap
 from clipcompiler.dsl.ruleset import OpRule
 from clipcompiler.origin import Origin
 from clipcompiler.trace.traced import Parameter
@@ -61,6 +61,17 @@ class Term:
         return self.unit or self.network
 
     @property
+    def of_op(self) -> EachOfOp | None:
+        """The op whose vjp gives this term, where it was derived from no equation."""
+        reference = self.network.factors[0].tensor.reference
+        return reference if isinstance(reference, EachOfOp) else None
+
+    @property
+    def taps(self) -> tuple[Tap, ...]:
+        """The values whose cotangents it reads."""
+        return (self.tap,) if self.of_op is None else tuple(tap for _, tap in self.of_op.taps)
+
+    @property
     def square(self) -> Square:
         """‖g[n]‖² of this term alone, closed over n."""
         return Square(self.each, self.each.output[0])
@@ -108,5 +119,5 @@ class Derived:
     def taps(self) -> tuple[Tap, ...]:
         """Every tap, once, in the order of the graph."""
         place = {node: k for k, node in enumerate(self.axes.traced.graph.nodes)}
-        found = {term.tap for terms in self.terms.values() for term in terms}
+        found = {tap for terms in self.terms.values() for term in terms for tap in term.taps}
         return tuple(sorted(found, key=lambda tap: (place[tap.node], type(tap).__name__)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import fx
 
@@ -13,6 +14,7 @@ from clipcompiler.axes.layout import Layout, plain
 from clipcompiler.derive.bind import bind
 from clipcompiler.derive.derived import Term, Use
 from clipcompiler.derive.gradient import differentiate
+from clipcompiler.derive.one_op import of_one_op
 from clipcompiler.derive.references import AuxiliaryValue, Cotangent, OperandTap, OutputTap, Tap, Value
 from clipcompiler.dsl import Aligned, Equation, Operand, expands
 from clipcompiler.errors import NoRule
@@ -30,12 +32,27 @@ def terms_of(axes: Axes, use: Use) -> tuple[Term, ...]:
         NoRule: where the rule of the op states no equation in which the parameter stands.
     """
     call = axes.calls[use.node]
+    same = [name for name, operand in call.operands.items() if operand is use.source]
+    if use.operand != same[0]:
+        return ()  # all places of one value in one op are one use of it, whose gradients are added
     if single(axes, use.node) and use.node.meta["val"].is_complex():
         raise NoRule(
             f"{axes.traced.origin(use.node).op} joins a parameter with complex values, whose norms are not supported",
             origin=axes.traced.origin(use.node),
             remedy="compute with real and imaginary parts as real tensors",
         )
+    try:
+        return tuple(term for name in same for term in of_formula(axes, replace(use, operand=name), call))
+    except NoRule as unknown:
+        return of_one_op(axes, use, call, unknown)
+
+
+def of_formula(axes: Axes, use: Use, call: Call) -> tuple[Term, ...]:
+    """The terms by the equation of the op, or by its being elementwise.
+
+    Raises:
+        NoRule: where the rule of the op states no equation in which the parameter stands.
+    """
     layouts = {name: axes.layout(o) for name, o in call.operands.items()}
     if isinstance(call.form, Equation) and call.form.reads(use.operand):
         return of_equation(axes, use, call, call.form, layouts)

@@ -14,6 +14,8 @@ __all__ = ["candidates", "folded"]
 def candidates(source: fx.Node, name: str, terms: tuple[Term, ...]) -> list[Choice]:
     """Every order worth comparing: the closed orders of a single term, and instantiation, kept or not."""
     found = instantiated(source, name, terms)
+    if any(term.of_op for term in terms):  # its gradients are there already; only what was squared is summed
+        return [way for way in found if way.order is Order.KEEP]
     if len(terms) == 1:
         found += closed(source, name, terms[0])
     return found

@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from clipcompiler.algebra import Affine, Letter, Network
 from clipcompiler.derive.by_unit import MEMBER
+from clipcompiler.derive.references import EachOfOp
 from clipcompiler.plan.choice import Choice, Order
 from clipcompiler.plan.machine import NOMINAL_UNIT
 from clipcompiler.plan.table import amount_of
+from clipcompiler.trace.source import op_name
 
 __all__ = ["reason"]
 
@@ -23,6 +25,8 @@ def reason(best: Choice) -> str:
     network = at_nominal(best.terms[0].each)
     if len(best.terms) > 1:
         return f"{len(best.terms)} uses, added before the square"
+    if best.terms[0].of_op is not None:
+        return way_of(best.terms[0].of_op)
     if best.order is Order.RANK_ONE:
         return "no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²"
     if len(network.factors) == 1:
@@ -32,6 +36,12 @@ def reason(best: Choice) -> str:
     if sizes(network)[1:] == (1, 1):
         return "g is a sum of elementwise products"
     return compared(best, network)
+
+
+def way_of(each: EachOfOp) -> str:
+    """What stands in for an equation."""
+    how = "vmap of its vjp" if each.vmapped else "its vjp, one example after the other"
+    return f"no equation of {op_name(each.node)} is known: {how}"
 
 
 def at_nominal(network: Network) -> Network:

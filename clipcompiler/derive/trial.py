@@ -1,0 +1,145 @@
+"""Two random examples: whether torch can take an op's vjp for all examples at once, and whether the rule holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from clipcompiler.axes.analyse import Axes
+from clipcompiler.axes.layout import around_examples
+from clipcompiler.derive.references import EachOfOp
+from clipcompiler.errors import CompileError, NoRule
+from clipcompiler.trace.traced import N
+
+__all__ = ["goes_by_vmap"]
+
+#: The examples of a trial.
+TWO = 2
+#: w, and what one example has of the other operands → the outputs that have cotangents.
+Function = Callable[..., tuple[Tensor, ...]]
+
+
+def goes_by_vmap(axes: Axes, each: EachOfOp, rule: str) -> bool:
+    """Whether vmap gives each example the same gradient as its own backward pass does.
+
+    Both are tried on two random examples; integers are 0. Where vmap raises, or would run a loop of its own, the
+    examples are taken one after the other.
+
+    Raises:
+        NoRule: where torch cannot take the gradient of the op.
+        CompileError: where the gradients of the two do not add up to that of both, as the rule says they do.
+    """
+    origin = axes.traced.origin(each.node)
+    with eager():
+        trial = Trial(axes, each)
+        try:
+            alone = trial.by_loop()
+            both = trial.together()
+        except Exception as error:
+            raise NoRule(
+                f"torch cannot take the gradient of {origin.op} for two random examples: {error}",
+                origin=origin,
+                remedy="give the op a backward (register_autograd), or write it through others",
+            ) from error
+        if bool(torch.isfinite(both).all()) and not agree(alone.sum(0), both):
+            raise CompileError(
+                f"the rule '{rule}' says that {origin.op} keeps examples apart, "
+                "and the gradients of two random examples do not add up to that of both",
+                origin=origin,
+                remedy="mend the rule: name every dim that the op reads along",
+            )
+        return trial.by_vmap(alone)
+
+
+class Trial:
+    """One op with random operands of two examples.
+
+    Attributes:
+        each: the op.
+        whole: its operands for both examples.
+        split: the operands that carry examples, each as two batches of one.
+        cotangents: those of both examples; ``apart`` the same as two batches of one.
+    """
+
+    def __init__(self, axes: Axes, each: EachOfOp) -> None:
+        self.each = each
+        draw = torch.Generator().manual_seed(0)
+        self.whole = {o: sample(axes, o, draw) for o in each.node.all_input_nodes}
+        self.split = {o: by_example(t, axes, o) for o, t in self.whole.items() if axes.carries(o)}
+        self.cotangents = tuple(sample(axes, tap.node, draw) for _, tap in each.taps)
+        self.apart = tuple(
+            by_example(t, axes, tap.node) for t, (_, tap) in zip(self.cotangents, each.taps, strict=True)
+        )
+
+    def op(self, w: Tensor, *split: Tensor) -> tuple[Tensor, ...]:
+        """The op with w and with what one example has of the operands."""
+        values = {**self.whole, **dict(zip(self.split, split, strict=True)), self.each.source: w}
+        args, kwargs = (fx.map_arg(part, values.__getitem__) for part in (self.each.node.args, self.each.node.kwargs))
+        outputs: Any = self.each.node.target(*args, **kwargs)  # type: ignore[operator]
+        return tuple(outputs if number is None else outputs[number] for number, _ in self.each.taps)
+
+    def gradient(self, cotangents: tuple[Tensor, ...], *split: Tensor) -> Tensor:
+        """(∂y/∂w)ᵀ ȳ by a backward pass."""
+        w = self.whole[self.each.source].detach().requires_grad_()
+        return torch.autograd.grad(self.op(w, *split), w, cotangents)[0]
+
+    def by_loop(self) -> Tensor:
+        """g[n], one example after the other."""
+        cases = [(tuple(y[n] for y in self.apart), *(x[n] for x in self.split.values())) for n in range(TWO)]
+        return torch.stack([self.gradient(*case) for case in cases])
+
+    def together(self) -> Tensor:
+        """Σ_n g[n], by the op of both examples."""
+        return self.gradient(self.cotangents, *(self.whole[o] for o in self.split))
+
+    def by_vmap(self, alone: Tensor) -> bool:
+        """Whether vmap gives the same for each example, without a loop of its own."""
+
+        def gradient(cotangents: tuple[Tensor, ...], *split: Tensor) -> Any:
+            pull_back = torch.func.vjp(lambda w: self.op(w, *split), self.whole[self.each.source])[1]
+            return pull_back(cotangents)[0]
+
+        try:
+            found = torch.func.vmap(gradient)(self.apart, *self.split.values())
+        except Exception:  # whatever torch has against vmap: the loop needs none
+            return False
+        return agree(found, alone)
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Ordinary autograd, and no loop hidden in vmap."""
+    allowed = torch._C._functorch._is_vmap_fallback_enabled()
+    torch._C._functorch._set_vmap_fallback_enabled(False)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch._C._functorch._set_vmap_fallback_enabled(allowed)
+
+
+def sample(axes: Axes, node: fx.Node, draw: torch.Generator) -> Tensor:
+    """A value of two examples: random numbers between 1/4 and 5/4, zeros where they are whole; ``True``."""
+    value = node.meta["val"]
+    shape = [int(size.subs(N, TWO)) if hasattr(size, "subs") else int(size) for size in axes.traced.shape(node)]
+    if not value.is_floating_point() and not value.is_complex():
+        make = torch.ones if value.dtype == torch.bool else torch.zeros
+        return make(shape, dtype=value.dtype, device=value.device)
+    wide = torch.complex128 if value.is_complex() else torch.float64
+    return (torch.rand(shape, generator=draw, dtype=wide) + 0.25).to(value.device, value.dtype)
+
+
+def by_example(value: Tensor, axes: Axes, node: fx.Node) -> Tensor:
+    """x[…, a·n·b, …] → x[n, …, a·b, …]"""
+    dim, before, behind = around_examples(axes.layout(node))
+    return value.unflatten(dim, (before, TWO, behind)).movedim(dim + 1, 0).flatten(dim + 1, dim + 2)
+
+
+def agree(found: Tensor, true: Tensor) -> bool:
+    """Whether two gradients are finite and the same but for rounding."""
+    difference, size = ((x.abs().double().square().sum()) for x in (found - true, true))
+    return bool(difference <= 100 * torch.finfo(true.dtype).eps * size)
