@@ -13,6 +13,7 @@ from clipcompiler.axes.analyse import Axes
 from clipcompiler.axes.layout import around_examples
 from clipcompiler.derive.references import EachOfOp
 from clipcompiler.errors import CompileError, NoRule
+from clipcompiler.trace.same_function import random_tensor
 from clipcompiler.trace.traced import N
 
 __all__ = ["goes_by_vmap"]
@@ -123,14 +124,10 @@ def eager() -> Iterator[None]:
 
 
 def sample(axes: Axes, node: fx.Node, draw: torch.Generator) -> Tensor:
-    """A value of two examples: random numbers between 1/4 and 5/4, zeros where they are whole; ``True``."""
+    """A value of two examples."""
     value = node.meta["val"]
     shape = [int(size.subs(N, TWO)) if hasattr(size, "subs") else int(size) for size in axes.traced.shape(node)]
-    if not value.is_floating_point() and not value.is_complex():
-        make = torch.ones if value.dtype == torch.bool else torch.zeros
-        return make(shape, dtype=value.dtype, device=value.device)
-    wide = torch.complex128 if value.is_complex() else torch.float64
-    return (torch.rand(shape, generator=draw, dtype=wide) + 0.25).to(value.device, value.dtype)
+    return random_tensor(shape, value.dtype, value.device, draw)
 
 
 def by_example(value: Tensor, axes: Axes, node: fx.Node) -> Tensor:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import fx
 
 __all__ = ["draws"]
 
-ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
-
 
 def draws(node: fx.Node) -> bool:
-    """Whether an op draws random numbers; attention bears the tag and draws for its dropout alone."""
+    """Whether an op draws random numbers: it bears the tag, and is not called with a dropout of 0 or in eval mode."""
     if torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ()):
         return False
-    return node.target is not ATTENTION or dropout_of(node) != 0
-
-
-def dropout_of(attention: fx.Node) -> Any:
-    """The dropout of a call of scaled dot-product attention."""
-    return attention.args[4] if len(attention.args) > 4 else attention.kwargs.get("dropout_p", 0)
+    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    named = {**{a.name: v for a, v in zip(schema, node.args, strict=False)}, **node.kwargs}
+    defaults = {a.name: a.default_value for a in schema if a.has_default_value()}
+    dropout = next((k for k in ("dropout_p", "dropout") if k in {a.name for a in schema}), None)
+    if dropout is None:
+        return True
+    return {**defaults, **named}[dropout] != 0 and named.get("train", True) is not False

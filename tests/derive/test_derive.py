@@ -68,13 +68,10 @@ def test_the_gradient_follows_from_the_equation(name):
     assert found == EXPECTED[name]
 
 
-def test_an_embedding_table_that_is_trained_is_refused():
-    """Its rule says where the examples lie, and states no equation for the table."""
-    model = Calls(lambda m, x: F.embedding(x, m.w), w=r(7, 3))
-    with pytest.raises(cc.NoRule, match="states no equation") as refusal:
-        cc.compile(model, example_inputs=(torch.zeros(4, 5, dtype=torch.long),))
-    assert "test_derive.py" in str(refusal.value)
-    assert "remedy" in str(refusal.value)
+def test_an_op_without_an_equation_gives_its_vjp():
+    """Its rule says where the examples lie, and states no equation for the centroids."""
+    found = gradients(lambda m, x: torch.cdist(x, m.w), r(4, 5, 3), w=r(7, 3))
+    assert found == {"w": "g[n,w1,w2] = vjp[n,w1,w2]"}
 
 
 def test_a_parameter_with_two_uses_has_two_terms():

@@ -148,12 +148,6 @@ def gates_rule(x, weight, shift=0.0):
 
 
 @op_rule(torch.ops.ladder.gates.default)
-def rule_that_keeps_too_much_apart(x, weight, shift=0.0):
-    """y[n,s,i] = f(x[n,s,i], W)"""
-    return mixes(x, [])
-
-
-@op_rule(torch.ops.ladder.gates.default)
 def rule_that_mixes_rows(x, weight, shift=0.0):
     """y[:,:,o] = f(x, W)"""
     return mixes(x, [0, -1])
@@ -205,36 +199,34 @@ def test_an_op_of_ones_own_whose_rule_states_no_equation(name):
     for size in (0, 1, 2, 5):
         assert_exact(step, batch_of(size, (3, 4)))
     assert "each_by_loop(" in step.source
-    assert "one example after the other" in str(step.plan)
+    assert "vjp[n" in str(step.plan)
 
 
 def test_vmap_is_used_where_torch_has_it():
-    function, shape, parts = PATTERNS["learned keys and values"]
+    function, shape, parts = PATTERNS["centroids"]
     step = cc.compile(Pattern(function, **parts), losses, example_inputs=batch_of(2, shape))
     assert "each_by_vmap(" in step.source
-    assert "vmap of its vjp" in step.plan["k"].why
-    assert "vjp[n" in str(step.derivation("k"))
+    assert "vmap of its vjp" in step.plan["w"].why
+    assert "vjp[n" in str(step.derivation("w"))
 
 
 @pytest.mark.parametrize(
     ("rule", "op", "error", "message"),
     [
         (rule_that_mixes_rows, "gates", cc.ExamplesMixed, "gates over dim 0"),
-        (rule_that_keeps_too_much_apart, "gates", cc.CompileError, "gives .* for a value of extents"),
         (untrue_rule, "centred", cc.CompileError, "do not add up to that of both"),
     ],
 )
 def test_an_op_whose_examples_are_not_apart_is_refused(rule, op, error, message):
-    function = lambda m, x: torch.stack([*(getattr(torch.ops.ladder, op)(x, m.w),)][:1] if op == "centred" else
-                                        [torch.ops.ladder.gates(x, m.w)[0]]).squeeze(0)  # noqa: E731
-    model = Pattern(function, w=parameter(4) if op == "centred" else parameter(4, 5)).double()
+    calls = {"gates": lambda m, x: torch.ops.ladder.gates(x, m.w)[0], "centred": lambda m, x: torch.ops.ladder.centred(x, m.v)}
+    model = Pattern(calls[op], w=parameter(4, 5), v=parameter(4)).double()
     with pytest.raises(error, match=message):
         cc.compile(model, losses, rules=cc.default_rules | cc.RuleSet([rule]), example_inputs=batch_of(3, (4,)))
 
 
 MIXED = {
     "a softmax over the batch": lambda m, x: torch.softmax(torch.cdist(x, m.w, p=1), 0),
-    "keys of all examples": lambda m, x: F.scaled_dot_product_attention(m.w, x, x),
+    "keys of all examples": lambda m, x: x * F.scaled_dot_product_attention(m.w, x, x).sum(),
     "tokens put over examples": lambda m, x: written(x.T, torch.tensor([0, 1]), m.w[:, :1]).T,
 }
 
