@@ -22,6 +22,7 @@ from clipcompiler.trace import random_ops
 
 __all__ = ["NormsByFormula", "Oracle", "VerificationError", "oracle", "verify"]
 
+
 class VerificationError(AssertionError):
     """A compiled step differs from one backward pass an example."""
 
@@ -139,7 +140,7 @@ def runs_of(size: int, examples_per_unit: int, unit_ids: Tensor | None) -> list[
 
 def norm_of(gradients: dict[str, Tensor], names: Sequence[str], dtype: torch.dtype) -> Tensor:
     """√Σ g² over some parameters."""
-    return sum((gradients[name].square().sum() for name in names), torch.zeros((), dtype=dtype)).sqrt()
+    return sum((gradients[name].abs().square().sum() for name in names), torch.zeros((), dtype=dtype)).sqrt()
 
 
 def gradients_of(loss: Tensor, parameters: list[nn.Parameter]) -> tuple[Tensor, ...]:
@@ -160,7 +161,7 @@ def parameters_of(model: nn.Module, loss_fn: Any) -> dict[str, nn.Parameter]:
 
 def copied(module: Any, dtype: torch.dtype) -> Any:
     """A copy of a module in ``dtype``; anything else as it is."""
-    return copy.deepcopy(module).to(dtype) if isinstance(module, nn.Module) else module
+    return copy.deepcopy(module)._apply(lambda t: cast(t, dtype)) if isinstance(module, nn.Module) else module
 
 
 def verify(
@@ -223,8 +224,8 @@ def relative_sums(found: dict[str, Tensor], truth: dict[str, Tensor]) -> float:
     """‖found − truth‖ / ‖truth‖ over all parameters together; infinite where the names differ."""
     if found.keys() != truth.keys():
         return float("inf")
-    difference = sum(float((found[k].to(truth[k].dtype) - truth[k]).square().sum()) for k in truth)
-    size = sum(float(truth[k].square().sum()) for k in truth)
+    difference = sum(float((found[k].to(truth[k].dtype) - truth[k]).abs().square().sum()) for k in truth)
+    size = sum(float(truth[k].abs().square().sum()) for k in truth)
     if difference == 0:
         return 0.0
     return float((difference / size) ** 0.5) if size else float("inf")

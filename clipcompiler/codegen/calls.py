@@ -46,6 +46,8 @@ def call_text(
         return literal(value, text)
 
     target = node.target
+    if replaced:
+        return plain_call(node, text, replaced)
     if target is operator.getitem:
         return f"{text(node.args[0])}[{text(node.args[1])}]"
     if target in INFIX and not node.kwargs:
@@ -66,7 +68,7 @@ def call_text(
         return f"{text(node.args[1])}.expand({sizes}).to({value.dtype})"
     if target is aten.cross_entropy_loss.default and len(node.args) == 4 and node.args[2:] == (None, 0):
         return f'F.cross_entropy({text(node.args[0])}, {text(node.args[1])}, reduction="none")'
-    return plain_call(node, text, replaced or {})
+    return plain_call(node, text)
 
 
 def plain_call(node: fx.Node, text: Callable[[Any], str], replaced: Mapping[str, str] = MappingProxyType({})) -> str:

@@ -95,8 +95,10 @@ class Operands:
         raise CompileError(f"no program for {reference!r}", remedy="this is a fault of clipcompiler: report it")
 
     def widened(self, name: str, dtype: torch.dtype) -> str:
-        """A tensor in the dtype of the norms: float32, or wider where the model is."""
-        return name if dtype == self.dtype else f"{name}.to({self.dtype})"
+        """A tensor in the dtype of the norms: float32, or wider where the model is; a complex one by its parts."""
+        if dtype.is_complex:
+            name = self.body.bind(f"{name}_parts", f"torch.view_as_real({name}.resolve_conj())")
+        return name if dtype.to_real() == self.dtype else f"{name}.to({self.dtype})"
 
     def argument(self, value: Any) -> str:
         """An argument of an auxiliary."""
@@ -156,10 +158,11 @@ def dtype_of_tap(axes: Axes, tap: Tap) -> torch.dtype:
 
 
 def dtype_of_norms(derived: Derived) -> torch.dtype:
-    """The widest dtype of taps and trainable parameters, float32 at least."""
+    """The widest dtype of taps and trainable parameters, or of their real parts, float32 at least."""
     taps = (dtype_of_tap(derived.axes, tap) for tap in derived.taps)
     sources = (source.meta["val"].dtype for source in derived.terms)
-    return functools.reduce(torch.promote_types, [*taps, *sources], torch.float32)
+    real = (dtype.to_real() for dtype in (*taps, *sources))
+    return functools.reduce(torch.promote_types, real, torch.float32)
 
 
 def window_letters(index: tuple[Index, ...]) -> tuple[Letter, ...]:

@@ -14,6 +14,7 @@ from clipcompiler.codegen.convolution import recognise
 from clipcompiler.codegen.laid import Laid, atom, contracted, permuted, summed
 from clipcompiler.codegen.operands import Operands
 from clipcompiler.derive.bind import EXAMPLE
+from clipcompiler.derive.complex_values import is_complex, shape_by_parts
 from clipcompiler.derive.derived import Term
 from clipcompiler.derive.references import Cotangent
 from clipcompiler.plan.choice import Choice
@@ -103,11 +104,10 @@ class Sums:
 
     def shaped(self, total: Laid, choice: Choice) -> str:
         """The clipped sum in the parameter's own shape."""
-        value = choice.source.meta["val"]
-        text, shape = total.text, tuple(value.shape)
+        text, shape = total.text, shape_by_parts(choice.source)
         if tuple(x.extent for x in total.letters) != shape:
             text = f"{atom(text)}.reshape({', '.join(map(str, shape)) or '()'})"
-        return text
+        return f"torch.view_as_complex({atom(text)}.contiguous())" if is_complex(choice.source) else text
 
 
 def in_dims(clip: str, factor: Factor) -> str:

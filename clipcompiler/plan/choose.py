@@ -9,6 +9,7 @@ from torch import fx
 
 from clipcompiler.clipping import Clipping, Flat
 from clipcompiler.derive.by_unit import UNITS
+from clipcompiler.derive.complex_values import shape_by_parts
 from clipcompiler.derive.derived import Derived
 from clipcompiler.plan.candidates import candidates, folded
 from clipcompiler.plan.choice import Choice, Order
@@ -84,6 +85,6 @@ def pulled_back(derived: Derived, source: fx.Node) -> Choice:
     if terms:
         ways = candidates(source, name, terms)
         return instantiated(ways, Order.PULLED, why + ", plus its direct uses")
-    size = (UNITS if derived.by_unit else N) * sympy.prod(list(source.meta["val"].shape))
+    size = (UNITS if derived.by_unit else N) * sympy.prod(list(shape_by_parts(source)))
     moved = size * ITEMSIZE
     return Choice(source, name, Order.PULLED, (), (), Cost(2 * size, moved, 2), Cost(2 * size, moved, 1), why)

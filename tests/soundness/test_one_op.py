@@ -38,9 +38,11 @@ PATTERNS = {
         (3, 4),
         {"w": regular(4)},
     ),
-    "a trained right side": (lambda m, x: torch.linalg.solve(x.exp() + m.one, m.w[None]), (3, 3), {
-        "w": parameter(3, 2), "one": 5 * torch.eye(3).double()
-    }),
+    "a trained right side": (
+        lambda m, x: torch.linalg.solve(x.exp() + m.one, m.w[None]),
+        (3, 3),
+        {"w": parameter(3, 2), "one": 5 * torch.eye(3).double()},
+    ),
     "learned keys and values": (
         lambda m, x: F.scaled_dot_product_attention(x, m.k, m.v),
         (2, 3, 4),
@@ -67,21 +69,29 @@ PATTERNS = {
         {"k": parameter(1, 5, 4)},
     ),
     "heads before the examples": (
-        lambda m, x: F.scaled_dot_product_attention(x.transpose(0, 1).flatten(0, 1), m.k, m.k.exp())
-        .view(2, -1, 3, 4)
-        .transpose(0, 1),
+        lambda m, x: (
+            F.scaled_dot_product_attention(x.transpose(0, 1).flatten(0, 1), m.k, m.k.exp())
+            .view(2, -1, 3, 4)
+            .transpose(0, 1)
+        ),
         (2, 3, 4),
         {"k": parameter(1, 5, 4)},
     ),
     "a trained table": (lambda m, x: F.embedding(words(x), m.w), (3,), {"w": parameter(7, 2)}),
     "a table of biases": (lambda m, x: m.w[:, words(x)].permute(1, 2, 0), (3,), {"w": parameter(2, 7)}),
     "a gathered weight": (lambda m, x: m.w.index_select(0, words(x)), (), {"w": parameter(7, 3)}),
-    "tokens put at places": (lambda m, x: written(x, m.ids, m.w), (3, 4), {
-        "w": parameter(2, 4), "ids": torch.tensor([2, 0])
-    }),
+    "tokens put at places": (
+        lambda m, x: written(x, m.ids, m.w),
+        (3, 4),
+        {"w": parameter(2, 4), "ids": torch.tensor([2, 0])},
+    ),
     "a cross product": (lambda m, x: torch.linalg.cross(x, m.w), (2, 3), {"w": parameter(1, 1, 3)}),
     "a similarity": (lambda m, x: F.cosine_similarity(x, m.w, dim=-1), (2, 3), {"w": parameter(1, 1, 3)}),
-    "a bilinear form": (lambda m, x: F.bilinear(x, x.exp(), m.w, m.b), (3,), {"w": parameter(2, 3, 3), "b": parameter(2)}),
+    "a bilinear form": (
+        lambda m, x: F.bilinear(x, x.exp(), m.w, m.b),
+        (3,),
+        {"w": parameter(2, 3, 3), "b": parameter(2)},
+    ),
     "also used elsewhere": (
         lambda m, x: torch.cdist(F.linear(x, m.w), m.w) * m.w[0, 0],
         (3, 4),
@@ -218,7 +228,10 @@ def test_vmap_is_used_where_torch_has_it():
     ],
 )
 def test_an_op_whose_examples_are_not_apart_is_refused(rule, op, error, message):
-    calls = {"gates": lambda m, x: torch.ops.ladder.gates(x, m.w)[0], "centred": lambda m, x: torch.ops.ladder.centred(x, m.v)}
+    calls = {
+        "gates": lambda m, x: torch.ops.ladder.gates(x, m.w)[0],
+        "centred": lambda m, x: torch.ops.ladder.centred(x, m.v),
+    }
     model = Pattern(calls[op], w=parameter(4, 5), v=parameter(4)).double()
     with pytest.raises(error, match=message):
         cc.compile(model, losses, rules=cc.default_rules | cc.RuleSet([rule]), example_inputs=batch_of(3, (4,)))
