@@ -161,7 +161,10 @@ def parameters_of(model: nn.Module, loss_fn: Any) -> dict[str, nn.Parameter]:
 
 def copied(module: Any, dtype: torch.dtype) -> Any:
     """A copy of a module in ``dtype``; anything else as it is."""
-    return copy.deepcopy(module)._apply(lambda t: cast(t, dtype)) if isinstance(module, nn.Module) else module
+    if not isinstance(module, nn.Module):
+        return module
+    own: Any = copy.deepcopy(module)
+    return own._apply(lambda t: cast(t, dtype))  # module.to(dtype) would drop imaginary parts
 
 
 def verify(

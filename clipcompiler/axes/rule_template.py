@@ -10,7 +10,7 @@ from torch._ops import OpOverload
 __all__ = ["HOW_TO", "how_to"]
 
 HOW_TO = "give the op a rule of your own: see docs/write-a-rule.md, cc.op_rule"
-TEMPLATE = """say which dims it reads along, in a rule of your own; the others keep examples apart (docs/write-a-rule.md):
+TEMPLATE = """say which dims it reads along, in a rule; the others keep examples apart (docs/write-a-rule.md):
 
     from clipcompiler.dsl import {helper}, op_rule
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
 from clipcompiler.algebra import Factor, Letter, Network

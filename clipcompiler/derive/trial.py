@@ -79,8 +79,9 @@ class Trial:
     def op(self, w: Tensor, *split: Tensor) -> tuple[Tensor, ...]:
         """The op with w and with what one example has of the operands."""
         values = {**self.whole, **dict(zip(self.split, split, strict=True)), self.each.source: w}
-        args, kwargs = (fx.map_arg(part, values.__getitem__) for part in (self.each.node.args, self.each.node.kwargs))
-        outputs: Any = self.each.node.target(*args, **kwargs)  # type: ignore[operator]
+        node: Any = self.each.node
+        args, kwargs = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+        outputs = node.target(*args, **kwargs)
         return tuple(outputs if number is None else outputs[number] for number, _ in self.each.taps)
 
     def gradient(self, cotangents: tuple[Tensor, ...], *split: Tensor) -> Tensor:
@@ -90,8 +91,9 @@ class Trial:
 
     def by_loop(self) -> Tensor:
         """g[n], one example after the other."""
-        cases = [(tuple(y[n] for y in self.apart), *(x[n] for x in self.split.values())) for n in range(TWO)]
-        return torch.stack([self.gradient(*case) for case in cases])
+        return torch.stack(
+            [self.gradient(tuple(y[n] for y in self.apart), *(x[n] for x in self.split.values())) for n in range(TWO)]
+        )
 
     def together(self) -> Tensor:
         """Σ_n g[n], by the op of both examples."""
@@ -114,13 +116,14 @@ class Trial:
 @contextmanager
 def eager() -> Iterator[None]:
     """Ordinary autograd, and no loop hidden in vmap."""
-    allowed = torch._C._functorch._is_vmap_fallback_enabled()
-    torch._C._functorch._set_vmap_fallback_enabled(False)
+    functorch: Any = torch._C._functorch
+    allowed = functorch._is_vmap_fallback_enabled()
+    functorch._set_vmap_fallback_enabled(False)
     try:
         with torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
-        torch._C._functorch._set_vmap_fallback_enabled(allowed)
+        functorch._set_vmap_fallback_enabled(allowed)
 
 
 def sample(axes: Axes, node: fx.Node, draw: torch.Generator) -> Tensor:
@@ -133,7 +136,9 @@ def sample(axes: Axes, node: fx.Node, draw: torch.Generator) -> Tensor:
 def by_example(value: Tensor, axes: Axes, node: fx.Node) -> Tensor:
     """x[…, a·n·b, …] → x[n, …, a·b, …]"""
     dim, before, behind = around_examples(axes.layout(node))
-    return value.unflatten(dim, (before, TWO, behind)).movedim(dim + 1, 0).flatten(dim + 1, dim + 2)
+    rest = value.shape[dim + 1 :]
+    split = value.reshape(*value.shape[:dim], before, TWO, behind, *rest).movedim(dim + 1, 0)
+    return split.flatten(dim + 1, dim + 2)
 
 
 def agree(found: Tensor, true: Tensor) -> bool:

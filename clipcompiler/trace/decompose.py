@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
+from clipcompiler.errors import CompileError
 from clipcompiler.trace.assumptions import Assumptions, differs
 from clipcompiler.trace.flow import users_of
 from clipcompiler.trace.normal_form import REWRITTEN
@@ -36,7 +37,12 @@ def decomposed(program: ExportedProgram, has_rule: HasRule, assumptions: Assumpt
     while table := {op: f for op, f in decompositions(program, has_rule).items() if op not in tried}:
         tried |= {*table}
         seen = {*assumptions.seen}
-        made = program.run_decompositions(table)
+        try:
+            made = program.run_decompositions(table)
+        except CompileError:
+            raise
+        except Exception:  # parts that torch cannot trace are none: the ops are refused by name
+            return program
         if any(differs(c, value, least=2) for c, (value, _) in assumptions.seen.items() if c not in seen):
             return program
         name_wholes(program, made, table)
@@ -93,8 +99,9 @@ def decomposition(node: fx.Node) -> Callable[..., Any] | None:
     if draws(node) or op in REWRITTEN or "batch_norm" in op._schema.name:
         return None
     if _is_preservable_cia_op(op):
-        return _get_decomp_for_cia(op)
-    written = decomposition_table.get(op)
+        composed: Callable[..., Any] = _get_decomp_for_cia(op)
+        return composed
+    written: Callable[..., Any] | None = decomposition_table.get(op)
     if written is None or is_reference_of_loss(op, written) or not same_function(node, written):
         return None
     return written

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from comparison import PROMISED, assert_exact
-from patterns import Pattern, batch_of, check, losses, parameter
+from comparison import assert_exact
+from patterns import Pattern, batch_of, losses, parameter
 from torch import nn
 
 import clipcompiler as cc

@@ -2,11 +2,9 @@
 
 import pytest
 import torch
-from patterns import Pattern, check, losses, parameter
+from patterns import Pattern, check, parameter
 from torch import nn
 from torch.nn import functional as F
-
-import clipcompiler as cc
 
 w = parameter
 

@@ -25,6 +25,9 @@ centred = composite("centred", lambda x, w: x * w - x.mean(0))
 sampled = composite("sampled", lambda x, w: torch.ops.composed.scored(x, w) * torch.rand_like(x))
 
 
+branching = composite("branching", lambda x, w: x * w if x.shape[0] > 7 else x * w * 2)
+
+
 class Calls(nn.Module):
     """One call of a function of the batch and a weight."""
 
@@ -106,6 +109,11 @@ def test_a_part_that_mixes_examples_is_refused_at_the_line_of_the_whole():
     assert "centred(x, w)" in refusal.value.origin.code
 
 
+def test_parts_that_branch_on_the_batch_size_are_refused():
+    with pytest.raises(cc.CompileError):
+        cc.compile(Calls(lambda x, w: branching(x, w)), squares, example_inputs=batch_of(2))
+
+
 def test_a_rule_goes_before_the_parts():
     """The op stays whole where one speaks of it."""
 
@@ -140,14 +148,14 @@ def rounded(x, w):
 
 def test_an_op_with_a_gradient_of_its_own_stays_whole():
     """Its parts have another one."""
-    with pytest.raises(cc.NoRule, match="no rule says where composed.straight_through"):
+    with pytest.raises(cc.NoRule, match=r"no rule says where composed\.straight_through"):
         cc.compile(Calls(lambda x, w: straight_through(x, w)), squares, example_inputs=batch_of(2))
 
 
 def test_an_op_that_draws_stays_whole():
     """Its parts may draw otherwise."""
     model = nn.Sequential(nn.GRU(4, 2, num_layers=2, batch_first=True, dropout=0.5), First()).double()
-    with pytest.raises(cc.NoRule, match="no rule says where aten.gru.input"):
+    with pytest.raises(cc.NoRule, match=r"no rule says where aten\.gru\.input"):
         cc.compile(model, squares, rules=WITHOUT_RECURRENT, example_inputs=batch_of(2))
 
 
