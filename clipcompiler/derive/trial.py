@@ -12,7 +12,7 @@ from torch import Tensor, fx
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.axes.layout import around_examples
 from clipcompiler.derive.references import EachOfOp
-from clipcompiler.errors import CompileError, NoRule
+from clipcompiler.errors import ExamplesMixed, NoRule
 from clipcompiler.trace.same_function import random_tensor
 from clipcompiler.trace.traced import N
 
@@ -32,7 +32,7 @@ def goes_by_vmap(axes: Axes, each: EachOfOp, rule: str) -> bool:
 
     Raises:
         NoRule: where torch cannot take the gradient of the op.
-        CompileError: where the gradients of the two do not add up to that of both, as the rule says they do.
+        ExamplesMixed: where the gradients of the two do not add up to that of both, as the rule says they do.
     """
     origin = axes.traced.origin(each.node)
     with eager():
@@ -47,11 +47,12 @@ def goes_by_vmap(axes: Axes, each: EachOfOp, rule: str) -> bool:
                 remedy="give the op a backward (register_autograd), or write it through others",
             ) from error
         if bool(torch.isfinite(both).all()) and not agree(alone.sum(0), both):
-            raise CompileError(
+            raise ExamplesMixed(
                 f"the rule '{rule}' says that {origin.op} keeps examples apart, "
-                "and the gradients of two random examples do not add up to that of both",
+                "but the gradients of two random examples do not add up to that of both",
                 origin=origin,
-                remedy="mend the rule: name every dim that the op reads along",
+                remedy="name in the rule every dim that the op reads along; leave out what makes its backward read the "
+                "whole batch, as scale_grad_by_freq does",
             )
         return trial.by_vmap(alone)
 

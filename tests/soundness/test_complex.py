@@ -208,3 +208,50 @@ def test_a_spectrum_over_the_examples_is_refused():
             losses,
             example_inputs=batch_of(2, (3, 4)),
         )
+
+
+#: Layers of complex values [N, 3, 4], each with a parameter of its own.
+LAYERS = (
+    (lambda z, w: torch.fft.fft(z) * w, lambda: number(4)),
+    (lambda z, w: torch.fft.ifft(z, dim=1) + w, lambda: number(3, 1)),
+    (lambda z, w: z @ w, lambda: number(4, 4)),
+    (lambda z, w: torch.einsum("nsd,st->ntd", z, w), lambda: number(3, 3)),
+    (lambda z, w: z / (2 + z.abs()) * w, lambda: parameter(4)),
+    (lambda z, w: z.conj() * torch.polar(w.abs(), w), lambda: parameter(3, 4)),
+    (lambda z, w: torch.complex(z.real @ w, z.imag), lambda: parameter(4, 4)),
+    (lambda z, w: torch.view_as_complex(torch.view_as_real(z) * w), lambda: parameter(2)),
+    (lambda z, w: nn.functional.conv1d(z, w, padding=1), lambda: number(3, 3, 3)),
+    (lambda z, w: z.transpose(0, 1).mul(w).transpose(0, 1), lambda: number(3, 1, 4)),
+    (lambda z, w: nn.functional.linear(z.flatten(0, 1), w).view(-1, 3, 4), lambda: number(4, 4)),
+    (lambda z, w: z + (z.real * w).tanh(), lambda: number()),
+    (lambda z, w: torch.where(z.real > 0, z, z * w), lambda: parameter()),
+    (lambda z, w: z @ (w @ w.mH), lambda: number(4, 4)),
+)
+LAST = (torch.abs, torch.angle, torch.real, torch.imag, lambda z: torch.view_as_real(z).sin())
+
+
+def random_model(seed):
+    """Some of the layers one after the other, the last parameter used twice."""
+    draw = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    chosen = [LAYERS[int(k)] for k in torch.randperm(len(LAYERS), generator=draw)[:4]]
+    last = LAST[int(torch.randint(len(LAST), (1,), generator=draw))]
+
+    def forward(m, x):
+        z = x.to(torch.complex128)
+        for k, (layer, _) in enumerate(chosen):
+            z = layer(z, getattr(m, f"w{k}"))
+        return last(chosen[-1][0](z, m.w3) + x)
+
+    return Pattern(forward, **{f"w{k}": make() for k, (_, make) in enumerate(chosen)})
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_models(seed):
+    """Chains of layers, exact at two and at five examples."""
+    model = random_model(seed)
+    step = cc.compile(model, losses)
+    for size in (2, 5):
+        batch = batch_of(size, (3, 4))
+        step.max_grad_norm = float(oracle(model, losses, batch).norms.median())
+        assert_exact(step, batch)

@@ -224,7 +224,7 @@ def test_vmap_is_used_where_torch_has_it():
     ("rule", "op", "error", "message"),
     [
         (rule_that_mixes_rows, "gates", cc.ExamplesMixed, "gates over dim 0"),
-        (untrue_rule, "centred", cc.CompileError, "do not add up to that of both"),
+        (untrue_rule, "centred", cc.ExamplesMixed, "do not add up to that of both"),
     ],
 )
 def test_an_op_whose_examples_are_not_apart_is_refused(rule, op, error, message):
@@ -248,6 +248,13 @@ MIXED = {
 def test_a_parameter_in_an_op_over_examples_is_refused(name):
     with pytest.raises(cc.ExamplesMixed):
         cc.compile(Pattern(MIXED[name], w=parameter(2, 4)).double(), losses, example_inputs=batch_of(3, (4,)))
+
+
+def test_a_backward_that_reads_the_whole_batch_is_refused():
+    """It divides the gradient of each row by the number of its occurrences in the batch."""
+    counted = lambda m, x: F.embedding(words(x), m.w, scale_grad_by_freq=True)  # noqa: E731
+    with pytest.raises(cc.ExamplesMixed, match="do not add up"):
+        cc.compile(Pattern(counted, w=parameter(7, 2)).double(), losses, example_inputs=batch_of(2, (3,)))
 
 
 def test_random_draws_are_refused():
