@@ -88,7 +88,10 @@ class Trial:
     def gradient(self, cotangents: tuple[Tensor, ...], *split: Tensor) -> Tensor:
         """(∂y/∂w)ᵀ ȳ by a backward pass."""
         w = self.whole[self.each.source].detach().requires_grad_()
-        return torch.autograd.grad(self.op(w, *split), w, cotangents)[0]
+        (found,) = torch.autograd.grad(self.op(w, *split), w, cotangents)
+        if found.layout is not torch.strided:
+            raise NotImplementedError(f"it is a tensor of layout {found.layout}")
+        return found
 
     def by_loop(self) -> Tensor:
         """g[n], one example after the other."""

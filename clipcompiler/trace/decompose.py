@@ -33,12 +33,12 @@ def decomposed(program: ExportedProgram, has_rule: HasRule, assumptions: Assumpt
     Every part keeps the source line and module path of its op. A program in which torch would have to know the batch
     size is left as it was, for its ops to be refused by name.
     """
-    tried: set[Any] = set()
-    while table := {op: f for op, f in decompositions(program, has_rule).items() if op not in tried}:
-        tried |= {*table}
+    table: dict[Any, Callable[..., Any]] = {}
+    while found := {op: f for op, f in decompositions(program, has_rule).items() if op not in table}:
+        table |= found
         seen = {*assumptions.seen}
         try:
-            made = program.run_decompositions(table)
+            made = program.run_decompositions({**table})
         except CompileError:
             raise
         except Exception:  # parts that torch cannot trace are none: the ops are refused by name

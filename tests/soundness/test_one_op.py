@@ -257,6 +257,12 @@ def test_a_backward_that_reads_the_whole_batch_is_refused():
         cc.compile(Pattern(counted, w=parameter(7, 2)).double(), losses, example_inputs=batch_of(2, (3,)))
 
 
+def test_a_sparse_gradient_is_refused():
+    sparse = lambda m, x: F.embedding(words(x), m.w, sparse=True)  # noqa: E731
+    with pytest.raises(cc.NoRule, match="layout torch.sparse_coo"):
+        cc.compile(Pattern(sparse, w=parameter(7, 2)).double(), losses, example_inputs=batch_of(2, (3,)))
+
+
 def test_random_draws_are_refused():
     """One example alone would draw other numbers."""
     attend = lambda m, x: F.scaled_dot_product_attention(x, m.k, m.k, dropout_p=0.5)  # noqa: E731

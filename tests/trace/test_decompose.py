@@ -20,6 +20,7 @@ def composite(name, function, schema="(Tensor x, Tensor w) -> Tensor"):
 
 
 scored = composite("scored", lambda x, w: torch.softmax(x * w, -1) + x.mean(-1, keepdim=True))
+again = composite("again", lambda x, w: torch.ops.composed.scored(nested(x, w), w))
 nested = composite("nested", lambda x, w: torch.ops.composed.scored(x.exp(), w) * w)
 centred = composite("centred", lambda x, w: x * w - x.mean(0))
 sampled = composite("sampled", lambda x, w: torch.ops.composed.scored(x, w) * torch.rand_like(x))
@@ -59,6 +60,7 @@ def assert_exact_at_all_sizes(model):
 COMPOSED = {
     "an op of one's own": lambda x, w: scored(x, w),
     "an op of such ops": lambda x, w: nested(x, w),
+    "parts that come back": lambda x, w: again(scored(x, w), w),
     "over merged rows": lambda x, w: nested(x.flatten(0, 1), w).view(-1, 3, 4),
     "time first": lambda x, w: nested(x.transpose(0, 1), w).transpose(0, 1),
     "an op of torch": lambda x, w: torch.cat(torch.std_mean(x * w, -1), 1),
@@ -144,6 +146,31 @@ straight_through.register_autograd(
 def rounded(x, w):
     """The value, but not the gradient."""
     return x.round() * w
+
+
+@torch.library.custom_op("composed::absolute", mutates_args=())
+def absolute(x: Tensor, w: Tensor) -> Tensor:
+    """|x| w"""
+    return x.abs() * w
+
+
+absolute.register_fake(lambda x, w: torch.empty_like(x))
+absolute.register_autograd(
+    lambda ctx, y: (y * ctx.w * ctx.x.sign(), (y * ctx.x.abs()).flatten(0, -2).sum(0)),
+    setup_context=lambda ctx, inputs, output: (setattr(ctx, "x", inputs[0]), setattr(ctx, "w", inputs[1])),
+)
+
+
+@register_decomposition([torch.ops.composed.absolute.default])
+def mistaken(x, w):
+    """True of positive numbers only."""
+    return x * w
+
+
+def test_mistaken_parts_are_not_taken():
+    """They differ for negative numbers."""
+    with pytest.raises(cc.NoRule, match=r"no rule says where composed\.absolute"):
+        cc.compile(Calls(lambda x, w: absolute(x, w)), squares, example_inputs=batch_of(2))
 
 
 def test_an_op_with_a_gradient_of_its_own_stays_whole():
