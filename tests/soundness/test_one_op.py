@@ -259,7 +259,7 @@ def test_a_backward_that_reads_the_whole_batch_is_refused():
 
 def test_a_sparse_gradient_is_refused():
     sparse = lambda m, x: F.embedding(words(x), m.w, sparse=True)  # noqa: E731
-    with pytest.raises(cc.NoRule, match="layout torch.sparse_coo"):
+    with pytest.raises(cc.NoRule, match=r"layout torch\.sparse_coo"):
         cc.compile(Pattern(sparse, w=parameter(7, 2)).double(), losses, example_inputs=batch_of(2, (3,)))
 
 
