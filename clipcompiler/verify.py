@@ -23,6 +23,10 @@ from clipcompiler.trace import random_ops
 __all__ = ["NormsByFormula", "Oracle", "VerificationError", "oracle", "verify"]
 
 
+#: What a program writes where it has a dtype of its own.
+CASTS = (".to(torch.", "_to_copy.default(")
+
+
 class VerificationError(AssertionError):
     """A compiled step differs from one backward pass an example."""
 
@@ -182,7 +186,7 @@ def verify(
             "the model draws at random (dropout): a loop over examples draws other numbers than the batch; "
             "verify the model in eval mode, where the same equations are used"
         )
-    if ".to(torch." in step.source:  # the program rounds: its equations are checked in a float64 copy of the model
+    if any(cast in step.source for cast in CASTS):  # the program rounds: its equations are checked in a float64 copy of the model
         step = CompiledStep(
             copied(step.model, torch.float64),
             copied(step.loss_fn, torch.float64),

@@ -141,7 +141,7 @@ def options_of(plan: Plan) -> dict[str, str]:
 
 def any_complex(plan: Plan) -> bool:
     """Whether a parameter is complex, whose gradient is too."""
-    return any(is_complex(choice.source) for choice in plan.choices)
+    return any(is_complex(choice.source) and choice.source.op == "placeholder" for choice in plan.choices)
 
 
 def empty(like: str, columns: int, plan: Plan) -> str:

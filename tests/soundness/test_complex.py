@@ -144,7 +144,7 @@ def test_units_and_clippings(name, clipping):
         assert relative_sums(sums, truth.gradients) <= 1e-10
 
 
-@pytest.mark.parametrize("name", ["linear", "a Fourier layer", "behind functions", "a real scale of complex values"])
+@pytest.mark.parametrize("name", ["linear", "a Fourier layer", "behind functions", "a product"])
 def test_single_precision(name):
     """complex64 beside float32."""
     function, shape, parts = PATTERNS[name]
