@@ -186,7 +186,9 @@ def verify(
             "the model draws at random (dropout): a loop over examples draws other numbers than the batch; "
             "verify the model in eval mode, where the same equations are used"
         )
-    if any(cast in step.source for cast in CASTS):  # the program rounds: its equations are checked in a float64 copy of the model
+    if any(
+        cast in step.source for cast in CASTS
+    ):  # the program rounds: its equations are checked in a float64 copy of the model
         step = CompiledStep(
             copied(step.model, torch.float64),
             copied(step.loss_fn, torch.float64),

@@ -55,8 +55,6 @@ def name_wholes(before: ExportedProgram, after: ExportedProgram, table: Mapping[
     nodes = {node.name: node for node in before.graph.nodes}
     for node in after.graph.nodes:
         source = next(iter(node.meta.get("from_node") or ()), None)
-        while source is not None and source.from_node:
-            source = source.from_node[0]
         whole = nodes.get(source.name) if source is not None else None
         if whole is not None and node.op == "call_function":
             own = str(whole.target) if whole.target in table else ""
@@ -73,20 +71,20 @@ def decompositions(program: ExportedProgram, has_rule: HasRule) -> dict[Any, Cal
 
 
 def reading_batch(program: ExportedProgram) -> list[fx.Node]:
-    """The ops that read an input, or have a dim of the batch size."""
+    """The ops that compute a tensor from an input, or one with a dim of the batch size."""
     own = {s.arg.name for s in program.graph_signature.input_specs if s.kind is InputKind.USER_INPUT}
     reached = users_of(node for node in program.graph.nodes if node.name in own)
     return [
         node
         for node in program.graph.nodes
-        if isinstance(node.target, OpOverload) and (node in reached or has_symbol(node.meta.get("val")))
+        for tensors in [[leaf for leaf in pytree.tree_leaves(node.meta.get("val")) if isinstance(leaf, Tensor)]]
+        if isinstance(node.target, OpOverload) and tensors and (node in reached or any(map(has_symbol, tensors)))
     ]
 
 
-def has_symbol(value: Any) -> bool:
+def has_symbol(tensor: Tensor) -> bool:
     """Whether an extent depends on the batch size."""
-    tensors = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
-    return any(isinstance(size, torch.SymInt) for t in tensors for size in t.shape)
+    return any(isinstance(size, torch.SymInt) for size in tensor.shape)
 
 
 def decomposition(node: fx.Node) -> Callable[..., Any] | None:
