@@ -270,6 +270,21 @@ def test_random_draws_are_refused():
         cc.compile(Pattern(attend, k=parameter(1, 5, 4)).double(), losses, example_inputs=batch_of(2, (3, 4)))
 
 
+@pytest.mark.parametrize("name", ["learned keys and values", "centroids", "heads before the examples"])
+def test_a_saved_program_runs_by_itself(name, tmp_path):
+    """It carries its helpers with it, by vmap and by a loop; bit-equal."""
+    function, shape, parts = PATTERNS[name]
+    model, batch = Pattern(function, **parts).double(), batch_of(4, shape)
+    step = cc.compile(model, losses, example_inputs=batch)
+    expected, sums = step.gradients(*batch)
+    scope = {}
+    exec(step.save(tmp_path / "clipped.py").read_text(encoding="utf-8"), scope)
+    model.zero_grad()
+    _, norms, _ = scope["ClippedStep"](model)(*batch)
+    assert torch.equal(norms, expected.norms)
+    assert all(torch.equal(p.grad, sums[n]) for n, p in model.named_parameters())
+
+
 def test_a_trial_leaves_the_random_state_alone():
     state = torch.get_rng_state()
     function, shape, parts = PATTERNS["a learned mask"]
