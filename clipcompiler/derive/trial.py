@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,8 +20,6 @@ __all__ = ["goes_by_vmap"]
 
 #: The examples of a trial.
 TWO = 2
-#: w, and what one example has of the other operands → the outputs that have cotangents.
-Function = Callable[..., tuple[Tensor, ...]]
 
 
 def goes_by_vmap(axes: Axes, each: EachOfOp, rule: str) -> bool:
@@ -46,7 +44,7 @@ def goes_by_vmap(axes: Axes, each: EachOfOp, rule: str) -> bool:
                 origin=origin,
                 remedy="give the op a backward (register_autograd), or write it through others",
             ) from error
-        if bool(torch.isfinite(both).all()) and not agree(alone.sum(0), both):
+        if bool(torch.isfinite(both).all()) and not trial.agree(alone.sum(0), both):
             raise ExamplesMixed(
                 f"the rule '{rule}' says that {origin.op} keeps examples apart, "
                 "but the gradients of two random examples do not add up to that of both",
@@ -114,7 +112,13 @@ class Trial:
             found = torch.func.vmap(gradient)(self.apart, *self.split.values())
         except Exception:  # whatever torch has against vmap: the loop needs none
             return False
-        return agree(found, alone)
+        return self.agree(found, alone)
+
+    def agree(self, found: Tensor, true: Tensor) -> bool:
+        """Whether two gradients are finite and the same but for rounding, which is in proportion to ȳ too."""
+        near = torch.finfo(true.dtype).eps
+        difference, size = (squared(x) for x in (found - true, true))
+        return difference <= 100 * near * (size + near * sum(map(squared, self.cotangents)))
 
 
 @contextmanager
@@ -145,7 +149,6 @@ def by_example(value: Tensor, axes: Axes, node: fx.Node) -> Tensor:
     return split.flatten(dim + 1, dim + 2)
 
 
-def agree(found: Tensor, true: Tensor) -> bool:
-    """Whether two gradients are finite and the same but for rounding."""
-    difference, size = ((x.abs().double().square().sum()) for x in (found - true, true))
-    return bool(difference <= 100 * torch.finfo(true.dtype).eps * size)
+def squared(x: Tensor) -> float:
+    """Σ |x|²"""
+    return float(x.abs().double().square().sum())

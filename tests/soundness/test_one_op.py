@@ -58,6 +58,11 @@ PATTERNS = {
         (2, 3, 4),
         {"w": parameter(3, 3)},
     ),
+    "a mask that changes nothing": (
+        lambda m, x: F.scaled_dot_product_attention(x, x, x, attn_mask=m.w) + m.v,
+        (2, 3, 4),
+        {"w": parameter(1, 1), "v": parameter(4)},
+    ),
     "attention over time-major rows": (
         lambda m, x: F.scaled_dot_product_attention(x.transpose(0, 1), m.k, m.k + 1).transpose(0, 1),
         (2, 3, 4),
