@@ -30,8 +30,8 @@ def adversaries(one: Example, batch: Sequence[Any], random: torch.Generator) -> 
     places = [(k,) for k in floating] + ([tuple(floating)] if len(floating) > 1 else [])
     for place in places:
         where = "all tensors" if len(place) > 1 else f"tensor {place[0]}"
-        for what, change in changes(one[place[0]], random):
-            yield f"{where} {what}", tuple(change(leaf) if k in place else leaf for k, leaf in enumerate(one))
+        for what, change in changes(parts_of(one[place[0]]), random):
+            yield f"{where} {what}", tuple(of_parts(change, x) if k in place else x for k, x in enumerate(one))
     for k, leaf in enumerate(one):
         if isinstance(leaf, Tensor) and not leaf.is_floating_point() and not leaf.is_complex():
             for what, value in reorderings(leaf, batch[k], random):
@@ -84,12 +84,23 @@ def reorderings(leaf: Tensor, batch: Tensor, random: torch.Generator) -> Iterato
 
 def affine(one: Example, scale: float, offset: float) -> Example:
     """scale·x + offset for every floating tensor."""
-    return tuple(shifted(leaf, scale, offset) if is_floating(leaf) else leaf for leaf in one)
+    change = partial(shifted, scale=scale, offset=offset)
+    return tuple(of_parts(change, leaf) if is_floating(leaf) else leaf for leaf in one)
 
 
 def is_floating(leaf: Any) -> bool:
-    """Whether a leaf is a tensor of floating-point numbers."""
-    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+    """Whether a leaf is a tensor of floating-point numbers, or of pairs of them."""
+    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+
+
+def parts_of(x: Tensor) -> Tensor:
+    """Complex numbers as their real and imaginary parts."""
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+
+
+def of_parts(change: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A change of real numbers, made to the parts of complex ones."""
+    return torch.view_as_complex(change(parts_of(x)).contiguous()) if x.is_complex() else change(x)
 
 
 def shifted(x: Tensor, scale: float = 1.0, offset: float = 0.0) -> Tensor:

@@ -75,7 +75,7 @@ def compile(
         units: bool,
     ) -> tuple[Plan, Program]:
         prove_apart(way.own_function, known)
-        traced = trace(model, loss_fn, args, kwargs, examples_per_unit)
+        traced = trace(model, loss_fn, args, kwargs, examples_per_unit, lambda op: known.find(op) is not None)
         axes = analyse(traced, known)
         derived = derive(axes)
         planned = plan(by_unit(derived) if units else derived, clipping=way)

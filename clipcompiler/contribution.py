@@ -64,7 +64,8 @@ class Run:
     @classmethod
     def of(cls, result: ClippedGradients, gradients: dict[str, Tensor]) -> Run:
         """Joins the gradients of all parameters."""
-        flat = [g.detach().double().flatten() for g in gradients.values()]
+        real = [torch.view_as_real(g.resolve_conj()) if g.is_complex() else g for g in gradients.values()]
+        flat = [g.detach().double().flatten() for g in real]
         sums = torch.cat(flat) if flat else torch.zeros(0, dtype=torch.float64)
         own = torch.finfo(result.norms.dtype)
         narrow = [f for f in (torch.finfo(g.dtype) for g in gradients.values()) if f.eps > own.eps]

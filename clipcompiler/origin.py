@@ -17,6 +17,7 @@ class Origin:
         file: the user's file; empty where the trace does not know it.
         line: the line in that file, counted from 1; 0 where unknown.
         code: the text of that line.
+        part_of: the op that it is a part of, where torch composed that of others.
     """
 
     op: str
@@ -24,9 +25,10 @@ class Origin:
     file: str = ""
     line: int = 0
     code: str = ""
+    part_of: str = ""
 
     def __str__(self) -> str:
-        lines = [f"op: {self.op}"]
+        lines = [f"op: {self.op}" + (f", a part of {self.part_of}" if self.part_of else "")]
         if self.module_path:
             lines.append(f"module: {self.module_path}")
         if self.file:

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
@@ -19,10 +19,13 @@ from torch.utils import _pytree as pytree
 from clipcompiler.clipping import Clipping, Flat
 from clipcompiler.runtime import CompiledStep
 from clipcompiler.runtime.batch import batch_of, cast
+from clipcompiler.trace import random_ops
 
 __all__ = ["NormsByFormula", "Oracle", "VerificationError", "oracle", "verify"]
 
-ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
+
+#: What a program writes where it has a dtype of its own.
+CASTS = (".to(torch.", "_to_copy.default(")
 
 
 class VerificationError(AssertionError):
@@ -157,7 +160,7 @@ def runs_of(size: int, examples_per_unit: int, unit_ids: Tensor | None) -> list[
 
 def norm_of(gradients: dict[str, Tensor], names: Sequence[str], dtype: torch.dtype) -> Tensor:
     """√Σ g² over some parameters."""
-    return sum((gradients[name].square().sum() for name in names), torch.zeros((), dtype=dtype)).sqrt()
+    return sum((gradients[name].abs().square().sum() for name in names), torch.zeros((), dtype=dtype)).sqrt()
 
 
 def gradients_of(loss: Tensor, parameters: list[nn.Parameter]) -> tuple[Tensor, ...]:
@@ -184,7 +187,8 @@ def copied(module: Any, dtype: torch.dtype) -> Any:
     if not isinstance(module, nn.Module):
         return module
     held = (v for m in module.modules() for v in vars(m).values() if isinstance(v, Tensor) and not v.is_leaf)
-    return copy.deepcopy(module, {id(v): v.detach().clone() for v in held}).to(dtype)
+    own: Any = copy.deepcopy(module, {id(v): v.detach().clone() for v in held})
+    return own._apply(lambda t: cast(t, dtype))  # module.to(dtype) would drop imaginary parts
 
 
 def verify(
@@ -202,7 +206,9 @@ def verify(
             "the model draws at random (dropout): a loop over examples draws other numbers than the batch; "
             "verify the model in eval mode, where the same equations are used"
         )
-    if ".to(torch." in step.source:  # the program rounds: its equations are checked in a float64 copy of the model
+    if any(
+        cast in step.source for cast in CASTS
+    ):  # the program rounds: its equations are checked in a float64 copy of the model
         step = CompiledStep(
             copied(step.model, torch.float64),
             copied(step.loss_fn, torch.float64),
@@ -232,14 +238,7 @@ def verify(
 
 def draws(step: CompiledStep) -> bool:
     """Whether the traced model draws random numbers."""
-    nodes = step.plan.derived.axes.traced.ops()
-    seeded = [node for node in nodes if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())]
-    return any(node.target is not ATTENTION or dropout_of(node) != 0 for node in seeded)
-
-
-def dropout_of(attention: fx.Node) -> Any:
-    """The dropout of a call of scaled dot-product attention, which draws for that alone."""
-    return attention.args[4] if len(attention.args) > 4 else attention.kwargs.get("dropout_p", 0)
+    return any(map(random_ops.draws, step.plan.derived.axes.traced.ops()))
 
 
 def relative(found: Tensor, truth: Tensor) -> float:
@@ -254,8 +253,8 @@ def relative_sums(found: dict[str, Tensor], truth: dict[str, Tensor]) -> float:
     """‖found − truth‖ / ‖truth‖ over all parameters together; infinite where the names differ."""
     if found.keys() != truth.keys():
         return float("inf")
-    difference = sum(float((found[k].to(truth[k].dtype) - truth[k]).square().sum()) for k in truth)
-    size = sum(float(truth[k].square().sum()) for k in truth)
+    difference = sum(float((found[k].to(truth[k].dtype) - truth[k]).abs().square().sum()) for k in truth)
+    size = sum(float(truth[k].abs().square().sum()) for k in truth)
     if difference == 0:
         return 0.0
     return float((difference / size) ** 0.5) if size else float("inf")

@@ -17,13 +17,17 @@ def fourier(self: Operand, n: Any = None, dim: int = -1, norm: Any = None) -> Fo
 
 @op_rule(
     aten.fft_fft2.default, aten.fft_ifft2.default, aten.fft_rfft2.default, aten.fft_irfft2.default,
+    aten.fft_hfft2.default, aten.fft_ihfft2.default,
 )  # fmt: skip
 def fourier_of_planes(self: Operand, s: Any = None, dim: Sequence[int] = (-2, -1), norm: Any = None) -> Form:
     """as fourier, along two dims"""
     return mixes(self, dim)
 
 
-@op_rule(aten.fft_fftn.default, aten.fft_ifftn.default, aten.fft_rfftn.default, aten.fft_irfftn.default)
+@op_rule(
+    aten.fft_fftn.default, aten.fft_ifftn.default, aten.fft_rfftn.default, aten.fft_irfftn.default,
+    aten.fft_hfftn.default, aten.fft_ihfftn.default,
+)  # fmt: skip
 def fourier_of_dims(self: Operand, s: Any = None, dim: Any = None, norm: Any = None) -> Form:
     """as fourier, along the dims named; along the last len(s), or all, where none is"""
     return mixes(self, range(self.ndim) if dim is None else dim)

@@ -179,5 +179,6 @@ def vecdot(x: Operand, y: Operand, *, dim: int = -1) -> Form:
 @op_rule(aten.cdist.default)
 def cdist(x1: Operand, x2: Operand, *options: Any) -> Form:
     """y[n,i,j] = ‖a[n,i,:] − b[n,j,:]‖"""
-    batch = [[(x1, d), (x2, d)] for d in range(x1.ndim - 2)] if x1.ndim == x2.ndim else []
-    return aligned(*batch, [(x1, x1.ndim - 2)], [(x2, x2.ndim - 2)])
+    form = pointwise(None, *(Operand(x.name, x.shape[:-2]) for x in (x1, x2)))
+    batch = form.dims if isinstance(form, Aligned) else ()
+    return Aligned((*batch, ((x1.name, x1.ndim - 2),), ((x2.name, x2.ndim - 2),)))

@@ -34,4 +34,4 @@ def analyse(traced: TracedLoss, rules: RuleSet) -> Axes:
     if traced.refusal is not None:
         raise traced.refusal
     closed = example_losses(analysis, terms, scalar=scalar)
-    return Axes(closed, analysis.layouts, analysis.calls, analysis.trainable)
+    return Axes(closed, analysis.layouts, analysis.calls, analysis.trainable, frozenset(analysis.places))

@@ -12,6 +12,7 @@ from torch import Tensor, fx
 from clipcompiler.axes.call import Call, call, operands_of
 from clipcompiler.axes.layout import Layout, batch_dim, carrying_dims, plain, show, size_of
 from clipcompiler.axes.places import is_own_place, looked_up_in_place
+from clipcompiler.axes.rule_template import HOW_TO, how_to
 from clipcompiler.axes.transfer import batch_size_in_value, has_batch, transfer
 from clipcompiler.dsl import Auxiliary, Equation, Operand, RuleSet
 from clipcompiler.errors import CompileError, ExamplesMixed, NoRule, UntraceableModel
@@ -35,12 +36,14 @@ class Axes:
         layouts: for each value the composition of its dims; a list for an op of several outputs.
         calls: the form of every op that reads examples.
         trainable: for each value *without* examples, the trainable parameters it depends on (placeholders).
+        places: the values whose elements are the places in the batch of the examples they belong to.
     """
 
     traced: TracedLoss
     layouts: Mapping[fx.Node, Value]
     calls: Mapping[fx.Node, Call]
     trainable: Mapping[fx.Node, frozenset[fx.Node]]
+    places: frozenset[fx.Node] = frozenset()
 
     def layout(self, node: fx.Node) -> Layout:
         """The composition of the dims of a tensor."""
@@ -159,7 +162,7 @@ class Analysis:
         origin = self.traced.origin(node)
         rule = self.rules.find(node.target)
         if rule is None:
-            raise NoRule(f"no rule says where {op_name(node)} keeps its examples", origin=origin, remedy=HOW_TO)
+            raise self.no_rule(node, shapes)
         made = self.calls[node] = call(self.traced, node, rule)
         layouts = {name: self.operand(o) for name, o in made.operands.items()}
         if isinstance(made.form, Equation):
@@ -174,6 +177,16 @@ class Analysis:
         for layout, shape in zip(found, shapes, strict=True):
             check(layout, shape, origin)
         return found
+
+    def no_rule(self, node: fx.Node, shapes: list[tuple[Any, ...]]) -> NoRule:
+        """The refusal of an op that reads examples and has no rule, with the lines that would be one."""
+        operands = {name: self.operand(o) for name, o in operands_of(self.traced, node)[0].items()}
+        carrying = {name: len(layout) for name, layout in operands.items() if carrying_dims(layout)}
+        return NoRule(
+            f"no rule says where {op_name(node)} keeps its examples",
+            origin=self.traced.origin(node),
+            remedy=how_to(node, carrying, len(shapes[0])),
+        )
 
     def auxiliary(self, x: Auxiliary, made: Call, layouts: Mapping[str, Layout], origin: Origin) -> Layout:
         """The layout of a tensor that the rule computes beside the op."""
@@ -207,9 +220,6 @@ def differentiable(node: fx.Node) -> bool:
     name = op_name(node).removeprefix("aten.").split(".")[0]
     cut = name.rstrip("_") == "detach" or name.startswith("new_") or name.endswith("_like")
     return not cut and any(v.is_floating_point() or v.is_complex() for v in outputs)
-
-
-HOW_TO = "give the op a rule of your own: see docs/write-a-rule.md, cc.op_rule"
 
 
 def check(layout: Layout | None, shape: tuple[Any, ...], origin: Origin) -> None:

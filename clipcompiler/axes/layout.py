@@ -9,7 +9,19 @@ import sympy
 
 from clipcompiler.trace.traced import N
 
-__all__ = ["EXAMPLES", "Axis", "Dim", "Layout", "batch_dim", "carrying_dims", "merged", "plain", "show", "size_of"]
+__all__ = [
+    "EXAMPLES",
+    "Axis",
+    "Dim",
+    "Layout",
+    "around_examples",
+    "batch_dim",
+    "carrying_dims",
+    "merged",
+    "plain",
+    "show",
+    "size_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,13 @@ def batch_dim(examples_per_unit: int) -> Dim:
 def carrying_dims(layout: Layout) -> list[int]:
     """The dims in which the examples lie; [] for a value without examples."""
     return [d for d, dim in enumerate(layout) if EXAMPLES in dim]
+
+
+def around_examples(layout: Layout) -> tuple[int, int, int]:
+    """[…, a·n·b, …] → the dim that carries the examples, a and b."""
+    (dim,) = carrying_dims(layout)
+    place = layout[dim].index(EXAMPLES)
+    return dim, int(size_of(layout[dim][:place])), int(size_of(layout[dim][place + 1 :]))
 
 
 def size_of(dim: Dim) -> Any:

@@ -7,7 +7,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
-from types import BuiltinFunctionType
+from types import BuiltinFunctionType, MappingProxyType
 from typing import Any
 
 import sympy
@@ -20,7 +20,7 @@ from clipcompiler.codegen.helpers import CONTIGUOUSLY
 from clipcompiler.errors import UntraceableModel
 from clipcompiler.trace.traced import TracedLoss
 
-__all__ = ["call_text", "literal", "quoted"]
+__all__ = ["call_text", "literal", "plain_call", "quoted"]
 
 aten = torch.ops.aten
 INFIX = {aten.add.Tensor: "+", aten.sub.Tensor: "-", aten.mul.Tensor: "*", aten.div.Tensor: "/"}
@@ -46,6 +46,8 @@ def call_text(
         return literal(value, text)
 
     target = node.target
+    if replaced:
+        return plain_call(node, text, replaced)
     if target is operator.getitem:
         return f"{text(node.args[0])}[{text(node.args[1])}]"
     if target in INFIX and not node.kwargs:
@@ -66,10 +68,15 @@ def call_text(
         return f"{text(node.args[1])}.expand({sizes}).to({value.dtype})"
     if target is aten.cross_entropy_loss.default and len(node.args) == 4 and node.args[2:] == (None, 0):
         return f'F.cross_entropy({text(node.args[0])}, {text(node.args[1])}, reduction="none")'
-    other = replaced or {}
-    schema = [a.name for a in target._schema.arguments]  # type: ignore[union-attr]
-    arguments = [other.get(name) or text(a) for name, a in zip(schema, node.args, strict=False)]
-    arguments += [f"{k}={other.get(k) or text(v)}" for k, v in node.kwargs.items()]
+    return plain_call(node, text)
+
+
+def plain_call(node: fx.Node, text: Callable[[Any], str], replaced: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The function and its arguments, in the order of the schema."""
+    target: Any = node.target
+    schema = [a.name for a in target._schema.arguments]
+    arguments = [replaced.get(name) or text(a) for name, a in zip(schema, node.args, strict=False)]
+    arguments += [f"{k}={replaced.get(k) or text(v)}" for k, v in node.kwargs.items()]
     scaled = target in (aten.add.Scalar, aten.sub.Scalar) and len(node.args) > 2  # torch reads their third otherwise
     name = f"aten.{target}".replace("aten.aten", "aten") if scaled else function_name(target)
     if target in MISREADING:

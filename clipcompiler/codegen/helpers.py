@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["CONVOLUTION_GRADIENTS", "GUARDED", "RENUMBERED", "SCATTERED", "SOURCES", "helpers_used"]
+__all__ = [
+    "BY_EXAMPLE",
+    "CONVOLUTION_GRADIENTS",
+    "EACH_BY_LOOP",
+    "EACH_BY_VMAP",
+    "GUARDED",
+    "RENUMBERED",
+    "SCATTERED",
+    "SOURCES",
+    "helpers_used",
+]
 
 #: The function that instantiates the per-example gradients of a convolution.
 CONVOLUTION_GRADIENTS = "convolution_gradients"
@@ -25,6 +35,9 @@ CONTIGUOUSLY = "contiguously"
 
 #: The functions that add up the rows of equal numbers, and renumber the rows that an example looks up.
 SCATTERED, RENUMBERED = "scattered", "renumbered"
+
+#: The functions that take the vjp of one op for one example at a time.
+BY_EXAMPLE, EACH_BY_VMAP, EACH_BY_LOOP = "by_example", "each_by_vmap", "each_by_loop"
 
 #: The helpers by name.
 SOURCES = {
@@ -110,6 +123,31 @@ def gathered(x, examples, present=None, dim=0, around=(1, 1)):
     if present is not None:
         x = x * present.to(x.dtype).reshape(-1, *[1] * (x.dim() - dim - 2))
     return x.flatten(dim, dim + 2)
+''',
+    BY_EXAMPLE: '''
+def by_example(x, dim, around=(1, 1)):
+    """x[…, a·n·b, …] → x[n, …, a·b, …]: each example as a batch of one."""
+    before, behind = around
+    return x.unflatten(dim, (before, -1, behind)).movedim(dim + 1, 0).flatten(dim + 1, dim + 2)
+''',
+    EACH_BY_VMAP: '''
+def each_by_vmap(op, w, cotangents, *operands):
+    """g[n] = Σ_k (∂y_k[n]/∂w)ᵀ ȳ_k[n] with y[n] = op(w, *x[n]), for all examples at once."""
+
+    def gradient(cotangents, *x):
+        return torch.func.vjp(lambda w: op(w, *x), w)[1](cotangents)[0]
+
+    return torch.func.vmap(gradient)(cotangents, *operands)
+''',
+    EACH_BY_LOOP: '''
+def each_by_loop(op, w, cotangents, *operands):
+    """g[n] = Σ_k (∂y_k[n]/∂w)ᵀ ȳ_k[n] with y[n] = op(w, *x[n]), one example after the other."""
+    w, each = w.detach().requires_grad_(), w.new_empty(len(cotangents[0]), *w.shape)
+    for n in range(len(each)):
+        with torch.enable_grad():
+            outputs = op(w, *(x[n] for x in operands))
+        each[n] = torch.autograd.grad(outputs, w, tuple(y[n] for y in cotangents))[0]
+    return each
 ''',
     COUNT_ALL: '''
 class UncountedTargets(ValueError):

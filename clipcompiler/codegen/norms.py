@@ -15,6 +15,7 @@ from clipcompiler.codegen.helpers import GUARDED
 from clipcompiler.codegen.laid import Laid, atom, contracted, diagonal, permuted, spread, summed
 from clipcompiler.codegen.operands import Operands
 from clipcompiler.codegen.rows import Rows, multiplied, same_row
+from clipcompiler.derive.complex_values import shape_by_parts
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice, Order
 
@@ -87,7 +88,7 @@ class Norms:
         first = choice.terms[0]
         texts = [permuted(x, t.each.output) for x, t in zip(parts, choice.terms, strict=True)]
         if len({tuple(x.extent for x in t.letters) for t in choice.terms}) > 1:
-            own = (Letter(f"w{k}", size) for k, size in enumerate(first.source.meta["val"].shape))
+            own = (Letter(f"w{k}", size) for k, size in enumerate(shape_by_parts(first.source)))
             letters = (first.each.output[0], *own)
             shape = ", ".join(str(x.extent) for x in letters)
             joined = " + ".join(f"{atom(x.text)}.reshape({shape})" for x in texts)

@@ -17,11 +17,21 @@ from clipcompiler.algebra import Affine, Factor, Index, Letter
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.calls import function_name, literal
+from clipcompiler.codegen.each_of_op import write_each
 from clipcompiler.codegen.helpers import GATHERED
 from clipcompiler.codegen.laid import Laid, atom, permuted, spread
 from clipcompiler.derive.by_unit import UNIT
 from clipcompiler.derive.derived import Derived
-from clipcompiler.derive.references import AuxiliaryValue, Cotangent, Elementwise, OutputTap, Stack, Tap, Value
+from clipcompiler.derive.references import (
+    AuxiliaryValue,
+    Cotangent,
+    EachOfOp,
+    Elementwise,
+    OutputTap,
+    Stack,
+    Tap,
+    Value,
+)
 from clipcompiler.errors import CompileError
 
 __all__ = ["Operands", "dtype_of_norms"]
@@ -71,7 +81,7 @@ class Operands:
         entry = factor.index[dim]
         assert isinstance(entry, tuple)
         around = tuple(math.prod(int(x.extent) for x in part) for part in parts_around(entry))
-        given = ["present"] if is_cotangent(factor) else []
+        given = ["present"] if is_of_loss(factor) else []
         given += [f"dim={dim}"] if dim else []
         given += [f"around={around}"] if around != (1, 1) else []
         return self.body.bind(f"{name}_by_unit", f"{GATHERED}({', '.join([name, 'examples', *given])})")
@@ -90,6 +100,9 @@ class Operands:
             wanted = f"{self.values[reference.node]}_normalised"
             made = self.body.bind(wanted, f"{function_name(reference.op)}({args})")
             return self.widened(made, dtype_of_tap(self.axes, OutputTap(reference.node)))
+        if isinstance(reference, EachOfOp):
+            made = write_each(self.body, self.axes, reference, self.values, self.cotangents)
+            return self.widened(made, reference.source.meta["val"].dtype)
         raise CompileError(f"no program for {reference!r}", remedy="this is a fault of clipcompiler: report it")
 
     def stacked(self, stack: Stack) -> str:
@@ -108,8 +121,14 @@ class Operands:
         return self.owner(reference) if isinstance(reference, Elementwise) else self.by_example(factor)
 
     def widened(self, name: str, dtype: torch.dtype) -> str:
-        """A tensor in the dtype of the norms: float32, or wider where the model is. Indices stay as they are."""
-        return name if dtype == self.dtype or not dtype.is_floating_point else f"{name}.to({self.dtype})"
+        """A tensor in the dtype of the norms: float32, or wider where the model is; a complex one by its parts.
+
+        Row numbers stay as they are.
+        """
+        if dtype.is_complex:
+            name = self.body.bind(f"{name}_parts", f"torch.view_as_real({name}.resolve_conj())")
+        whole = not (dtype.is_floating_point or dtype.is_complex)
+        return name if whole or dtype.to_real() == self.dtype else f"{name}.to({self.dtype})"
 
     def argument(self, value: Any) -> str:
         """An argument of an auxiliary."""
@@ -155,10 +174,12 @@ class Operands:
         return Laid(self.body.bind(f"{name}_patches", text), letters)
 
 
-def is_cotangent(factor: Factor) -> bool:
-    """Whether a factor is a cotangent, or the cotangents of several uses."""
+def is_of_loss(factor: Factor) -> bool:
+    """Whether a factor is a gradient of the losses: a cotangent, those of several uses, or the vjp of an op."""
     reference = factor.tensor.reference
-    return isinstance(reference, Cotangent) or (isinstance(reference, Stack) and is_cotangent(reference.parts[0]))
+    if isinstance(reference, Stack):
+        return is_of_loss(reference.parts[0])
+    return isinstance(reference, (Cotangent, EachOfOp))
 
 
 def parts_around(entry: tuple[Letter, ...]) -> tuple[tuple[Letter, ...], tuple[Letter, ...]]:
@@ -175,10 +196,11 @@ def dtype_of_tap(axes: Axes, tap: Tap) -> torch.dtype:
 
 
 def dtype_of_norms(derived: Derived) -> torch.dtype:
-    """The widest dtype of taps and trainable parameters, float32 at least."""
+    """The widest dtype of taps and trainable parameters, or of their real parts, float32 at least."""
     taps = (dtype_of_tap(derived.axes, tap) for tap in derived.taps)
     sources = (source.meta["val"].dtype for source in derived.terms)
-    return functools.reduce(torch.promote_types, [*taps, *sources], torch.float32)
+    real = (dtype.to_real() for dtype in (*taps, *sources))
+    return functools.reduce(torch.promote_types, real, torch.float32)
 
 
 def window_letters(index: tuple[Index, ...]) -> tuple[Letter, ...]:

@@ -11,6 +11,7 @@ from torch import fx
 from clipcompiler.algebra import Letter
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.laid import Laid, atom, cast
+from clipcompiler.derive.complex_values import shape_by_parts
 from clipcompiler.derive.derived import Functions
 
 __all__ = ["PullBack"]
@@ -41,9 +42,8 @@ class PullBack:
         self.body.comment("the chain rule through the functions of parameters, one vjp for all examples (vmap)")
         self.vjp(pulled, values, parameters, [shaped(each[value], value) for value in values], batched=True)
         for parameter, name in zip(parameters, pulled, strict=True):
-            shape = tuple(parameter.meta["val"].shape)
-            direct = each.get(parameter)
-            wide = cast(name, self.own(parameter), self.dtype)
+            shape, direct = shape_by_parts(parameter), each.get(parameter)
+            wide = self.widened(name, parameter)
             text = wide if direct is None else f"{wide} + {shaped(direct, parameter)}"
             letters = (example, *(Letter(f"w{k}", size) for k, size in enumerate(shape)))
             each[parameter] = Laid(self.body.bind(f"{self.labels[parameter]}_each", text), letters)
@@ -66,7 +66,7 @@ class PullBack:
         batched: bool,
     ) -> None:
         """results = (∂ values / ∂ parameters)ᵀ cotangents; with vmap over the first dim of the cotangents."""
-        given = [cast(text, self.dtype, self.own(value)) for text, value in zip(cotangents, values, strict=True)]
+        given = [self.narrowed(text, value) for text, value in zip(cotangents, values, strict=True)]
         self.body.line(f"{', '.join(results)}{',' if len(results) == 1 else ''} = torch.autograd.grad(")
         for items in (values, parameters):
             self.body.line(f"    ({', '.join(self.graphs[node] for node in items)},),")
@@ -77,6 +77,18 @@ class PullBack:
         self.body.line("    materialize_grads=True,")
         self.body.line(")")
 
+    def narrowed(self, text: str, value: fx.Node) -> str:
+        """Gradients in the dtype of norms as those of a value, in its own dtype; of parts as complex ones."""
+        own = self.own(value)
+        real = cast(text, self.dtype, own.to_real())
+        return f"torch.view_as_complex({atom(real)}.contiguous())" if own.is_complex else real
+
+    def widened(self, name: str, parameter: fx.Node) -> str:
+        """Gradients of a parameter in the dtype of norms, complex ones by their parts."""
+        own = self.own(parameter)
+        parts = f"torch.view_as_real({name}.resolve_conj())" if own.is_complex else name
+        return cast(parts, own.to_real(), self.dtype)
+
     def own(self, node: fx.Node) -> torch.dtype:
         """The dtype of a node in the functions' graph."""
         return self.functions.dtype(node, self.dtype)
@@ -84,7 +96,7 @@ class PullBack:
 
 def shaped(each: Laid, node: fx.Node) -> str:
     """Per-example gradients in the shape [N, *shape of the value] (units in place of N, where they are clipped)."""
-    shape = tuple(node.meta["val"].shape)
+    shape = shape_by_parts(node)
     if tuple(x.extent for x in each.letters[1:]) == shape:
         return each.text
     return f"{atom(each.text)}.reshape({', '.join(map(str, (each.letters[0].extent, *shape)))})"

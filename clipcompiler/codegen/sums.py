@@ -17,6 +17,7 @@ from clipcompiler.codegen.laid import Laid, atom, contracted, permuted, spread, 
 from clipcompiler.codegen.operands import Operands
 from clipcompiler.codegen.rows import Rows
 from clipcompiler.derive.bind import EXAMPLE
+from clipcompiler.derive.complex_values import is_complex, shape_by_parts
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice
 from clipcompiler.trace.traced import N
@@ -151,11 +152,10 @@ class Sums:
 
     def shaped(self, total: Laid, choice: Choice) -> str:
         """The clipped sum in the parameter's own shape."""
-        value = choice.source.meta["val"]
-        text, shape = total.text, tuple(value.shape)
+        text, shape = total.text, shape_by_parts(choice.source)
         if tuple(x.extent for x in total.letters) != shape:
             text = f"{atom(text)}.reshape({', '.join(map(str, shape)) or '()'})"
-        return text
+        return f"torch.view_as_complex({atom(text)}.contiguous())" if is_complex(choice.source) else text
 
 
 def rows_first(term: Term) -> bool:

@@ -7,6 +7,7 @@ from clipcompiler.codegen.calls import quoted
 from clipcompiler.codegen.helpers import helpers_used
 from clipcompiler.codegen.operands import dtype_of_norms
 from clipcompiler.codegen.program import Program
+from clipcompiler.derive.complex_values import is_complex
 from clipcompiler.plan import Plan
 from clipcompiler.version import __version__
 
@@ -43,7 +44,7 @@ def clipped_gradients(parameters, buffers, {batch}, *, max_grad_norm{options}):
     N = {first}.shape[0]{per_unit}
     if N == 0:  # nothing to sum
         none = {empty}
-        sums = {{name: torch.zeros_like(parameters[name], dtype=none.dtype) for name in GRADIENTS}}
+        sums = {{name: torch.zeros_like(parameters[name], dtype={wide}) for name in GRADIENTS}}
         return none{first_column}, none, none, sums{updates}
 {body}
 
@@ -109,6 +110,7 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
         first=inputs[0],
         empty=empty(f"parameters[{quoted(first)}]" if first else inputs[0], columns, plan),
         head=head,
+        wide="torch.promote_types(parameters[name].dtype, none.dtype)" if any_complex(plan) else "none.dtype",
         body=text,
         updates=", updates" if traced.updates else "",
         news=";\n        the new values of buffers by name." if traced.updates else ".",
@@ -144,6 +146,11 @@ def options_of(plan: Plan) -> dict[str, str]:
     if plan.derived.by_unit:
         options["unit_ids"] = "the unit of every example, [N]; the units are in the order of their ids"
     return options
+
+
+def any_complex(plan: Plan) -> bool:
+    """Whether a parameter is complex, whose gradient is too."""
+    return any(is_complex(choice.source) and choice.source.op == "placeholder" for choice in plan.choices)
 
 
 def empty(like: str, columns: int, plan: Plan) -> str:

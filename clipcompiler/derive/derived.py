@@ -11,7 +11,7 @@ from torch import fx
 from clipcompiler.algebra import Letter, Network, Square
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.derive.bind import EXAMPLE
-from clipcompiler.derive.references import Tap
+from clipcompiler.derive.references import EachOfOp, Tap
 from clipcompiler.dsl.ruleset import OpRule
 from clipcompiler.origin import Origin
 from clipcompiler.trace.traced import Parameter
@@ -40,7 +40,7 @@ class Term:
 
     Attributes:
         uses: where it comes from: one op, or several that are summed along one position.
-        taps: the values whose cotangents it reads, one a use.
+        taps: the values whose cotangents it reads.
         rule: the rule it was derived from.
         network: g[n, …] as a network.
         origin: the op in the user's program.
@@ -67,6 +67,12 @@ class Term:
     def each(self) -> Network:
         """What is squared: the gradient of an example, or of a unit."""
         return self.unit or self.network
+
+    @property
+    def of_op(self) -> EachOfOp | None:
+        """The op whose vjp gives this term, where it was derived from no equation."""
+        reference = self.network.factors[0].tensor.reference
+        return reference if isinstance(reference, EachOfOp) else None
 
     @property
     def square(self) -> Square:

@@ -13,6 +13,7 @@ from clipcompiler.algebra import Factor, Letter
 __all__ = [
     "AuxiliaryValue",
     "Cotangent",
+    "EachOfOp",
     "Elementwise",
     "Indicator",
     "OperandTap",
@@ -51,6 +52,23 @@ class Cotangent:
     """ȳ: the gradient of the sum of the losses with respect to a tap."""
 
     tap: Tap
+
+
+@dataclass(frozen=True, slots=True)
+class EachOfOp:
+    """g[n] = Σ_k (∂y_k[n]/∂w)ᵀ ȳ_k[n]: the gradients of one op alone, by its vjp for one example at a time.
+
+    Attributes:
+        node: the op.
+        source: w, a value without examples that is an argument of the op.
+        taps: the outputs y_k that the loss depends on; the number of each, where the op has several.
+        vmapped: whether torch can take the vjp for all examples at once, by vmap.
+    """
+
+    node: fx.Node
+    source: fx.Node
+    taps: tuple[tuple[int | None, OutputTap], ...]
+    vmapped: bool
 
 
 @dataclass(frozen=True, slots=True)

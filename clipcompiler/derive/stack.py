@@ -14,7 +14,7 @@ import sympy
 from clipcompiler.algebra import Factor, Letter, Network, Tensor
 from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.derive.derived import Term
-from clipcompiler.derive.references import Indicator, Stack
+from clipcompiler.derive.references import EachOfOp, Indicator, Stack
 
 __all__ = ["stacked"]
 
@@ -34,7 +34,8 @@ def signature(network: Network) -> Any:
     """
     shapes = []
     for factor in network.factors:
-        if factor.is_affine or not {EXAMPLE, *network.summed} <= set(factor.letters):
+        of_op = isinstance(factor.tensor.reference, EachOfOp)
+        if of_op or factor.is_affine or not {EXAMPLE, *network.summed} <= set(factor.letters):
             return None
         own = tuple((network.output.index(x), x.extent) for x in network.output if x in factor.letters)
         reference = factor.tensor.reference

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+import torch
 from torch import fx
 
 from clipcompiler.algebra import Tensor
@@ -11,8 +13,10 @@ from clipcompiler.axes.analyse import Axes
 from clipcompiler.axes.call import Call
 from clipcompiler.axes.layout import Layout, plain
 from clipcompiler.derive.bind import bind
+from clipcompiler.derive.complex_values import by_parts, is_sum_of_cotangent, meets_complex
 from clipcompiler.derive.derived import Term, Use
 from clipcompiler.derive.gradient import differentiate
+from clipcompiler.derive.one_op import of_one_op
 from clipcompiler.derive.references import AuxiliaryValue, Cotangent, OperandTap, OutputTap, Tap, Value
 from clipcompiler.dsl import Aligned, Equation, Operand, expands
 from clipcompiler.errors import NoRule
@@ -30,16 +34,30 @@ def terms_of(axes: Axes, use: Use) -> tuple[Term, ...]:
         NoRule: where the rule of the op states no equation in which the parameter stands.
     """
     call = axes.calls[use.node]
-    if single(axes, use.node) and use.node.meta["val"].is_complex():
-        raise NoRule(
-            f"{axes.traced.origin(use.node).op} joins a parameter with complex values, whose norms are not supported",
-            origin=axes.traced.origin(use.node),
-            remedy="compute with real and imaginary parts as real tensors",
-        )
+    same = [name for name, operand in call.operands.items() if operand is use.source]
+    if use.operand != same[0]:
+        return ()  # all places of one value in one op are one use of it, whose gradients are added
+    try:
+        terms = tuple(term for name in same for term in of_formula(axes, replace(use, operand=name), call))
+    except NoRule as unknown:
+        terms = of_one_op(axes, use, call, unknown)
+    return tuple(map(by_parts, terms))
+
+
+def of_formula(axes: Axes, use: Use, call: Call) -> tuple[Term, ...]:
+    """The terms by the equation of the op, or by its being elementwise.
+
+    Raises:
+        NoRule: where the rule of the op states no equation in which the parameter stands.
+    """
     layouts = {name: axes.layout(o) for name, o in call.operands.items()}
+    unlike = meets_complex(use.node)
     if isinstance(call.form, Equation) and call.form.reads(use.operand):
-        return of_equation(axes, use, call, call.form, layouts)
-    if isinstance(call.form, Aligned) and call.form.pointwise and single(axes, use.node):
+        terms = of_equation(axes, use, call, call.form, layouts)
+        if not unlike or all(map(is_sum_of_cotangent, terms)):
+            return terms
+    elementwise = isinstance(call.form, Aligned) and call.form.pointwise
+    if single(axes, use.node) and (elementwise or (unlike and torch.Tag.pointwise in tags_of(use.node))):
         return of_elementwise(axes, use, call, layouts)
     raise NoRule(
         f"{axes.traced.origin(use.node).op} uses a parameter as its argument '{use.operand}', "
@@ -47,6 +65,11 @@ def terms_of(axes: Axes, use: Use) -> tuple[Term, ...]:
         origin=axes.traced.origin(use.node),
         remedy="write the op through linear, conv or elementwise ops, or give it a rule: docs/write-a-rule.md",
     )
+
+
+def tags_of(node: fx.Node) -> tuple[torch.Tag, ...]:
+    """What torch says of an op."""
+    return tuple(getattr(node.target, "tags", ()))
 
 
 def single(axes: Axes, node: fx.Node) -> bool:

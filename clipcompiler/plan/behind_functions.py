@@ -10,6 +10,7 @@ from torch import fx
 
 from clipcompiler.clipping import Group
 from clipcompiler.derive.by_unit import UNITS
+from clipcompiler.derive.complex_values import shape_by_parts
 from clipcompiler.derive.derived import Derived, ReadOnce, Term
 from clipcompiler.plan.candidates import instantiated
 from clipcompiler.plan.choice import Choice, Order
@@ -61,7 +62,7 @@ def pulled_back(derived: Derived, source: fx.Node) -> Choice:
     why = f"the chain rule from {', '.join(values_of(derived, source))}, vmapped over examples"
     if terms:
         return kept(source, name, terms, Order.PULLED, why + ", plus its direct uses")
-    size = (UNITS if derived.by_unit else N) * sympy.prod(list(source.meta["val"].shape))
+    size = (UNITS if derived.by_unit else N) * sympy.prod(list(shape_by_parts(source)))
     moved = size * ITEMSIZE
     return Choice(source, name, Order.PULLED, (), (), Cost(2 * size, moved, 2), Cost(2 * size, moved, 1), why)
 

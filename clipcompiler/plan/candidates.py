@@ -20,9 +20,11 @@ def candidates(source: fx.Node, name: str, terms: tuple[Term, ...]) -> list[Choi
 
     A table of rows looked up is instantiated only where an example reads as many rows as there are.
     """
-    found = closed(source, name, terms[0]) if len(terms) == 1 else crossed(source, name, terms)
-    if not found or not any(is_long(term.each) for term in terms):
-        found += instantiated(source, name, terms)
+    found = instantiated(source, name, terms)
+    if any(term.of_op for term in terms):  # its gradients are there already; only what was squared is summed
+        return [way for way in found if way.order is Order.KEEP]
+    without = closed(source, name, terms[0]) if len(terms) == 1 else crossed(source, name, terms)
+    found = without if without and any(is_long(term.each) for term in terms) else without + found
     return found
 
 

@@ -11,9 +11,11 @@ from dataclasses import replace
 
 from clipcompiler.algebra import Affine, Letter, Network
 from clipcompiler.derive.by_unit import MEMBER
+from clipcompiler.derive.references import EachOfOp
 from clipcompiler.plan.choice import Choice, Order
 from clipcompiler.plan.machine import NOMINAL_UNIT
 from clipcompiler.plan.table import amount_of
+from clipcompiler.trace.source import op_name
 
 __all__ = ["reason"]
 
@@ -30,6 +32,8 @@ def reason(best: Choice) -> str:
 
 def of_one(best: Choice) -> str:
     """The reason for a single term."""
+    if best.terms[0].of_op is not None:
+        return way_of(best.terms[0].of_op)
     network = at_nominal(best.terms[0].each)
     if best.order is Order.BY_ROW:
         return "rows are added where an example reads one row again"
@@ -42,6 +46,12 @@ def of_one(best: Choice) -> str:
     if sizes(network)[1:] == (1, 1):
         return "g is a sum of elementwise products"
     return compared(best, network)
+
+
+def way_of(each: EachOfOp) -> str:
+    """What stands in for an equation."""
+    how = "vmap of its vjp" if each.vmapped else "its vjp, one example after the other"
+    return f"no equation of {op_name(each.node)} is known: {how}"
 
 
 def at_nominal(network: Network) -> Network:

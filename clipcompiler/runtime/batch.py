@@ -107,7 +107,9 @@ def ids_of(unit_ids: Any, batch: Batch) -> Tensor:
 
 
 def cast(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Floating-point tensors in ``dtype``; integers as they are."""
+    """Floating-point tensors in ``dtype``, complex ones with parts of it; integers as they are."""
+    if value.is_complex():
+        return value.detach().to(dtype.to_complex())
     return value.detach().to(dtype) if value.is_floating_point() else value
 
 

@@ -91,7 +91,8 @@ class Compilation:
                 remedy="return one loss for each sequence: the mean over its own valid tokens",
             ) from error
         for name in self.program.unreached:
-            gradients[name] = torch.zeros_like(parameters[name], dtype=norms.dtype)
+            wide = torch.promote_types(parameters[name].dtype, norms.dtype)
+            gradients[name] = torch.zeros_like(parameters[name], dtype=wide)
         groups = tuple(group.name for group in self.plan.groups)
         units = None if unit_ids is None else torch.unique(unit_ids)
         return ClippedGradients(losses, norms, clip_factors, groups, units, *updated), gradients

@@ -21,6 +21,7 @@ from clipcompiler.origin import Origin
 from clipcompiler.trace.assumptions import Assumptions, differs
 from clipcompiler.trace.batch_norm import refuse_batch_norm
 from clipcompiler.trace.computed_once import compute_once
+from clipcompiler.trace.decompose import HasRule, decomposed, is_reference_of_loss
 from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.normal_form import to_normal_form
@@ -41,10 +42,12 @@ def trace(
     args: Sequence[Any],
     kwargs: dict[str, Any] | None = None,
     examples_per_unit: int = 1,
+    has_rule: HasRule | None = None,
 ) -> TracedLoss:
     """Exports the loss of a batch with a dynamic batch size, as functional ATen ops.
 
-    The batch size is N units of ``examples_per_unit`` examples.
+    The batch size is N units of ``examples_per_unit`` examples. Ops that read the batch and for which ``has_rule`` is
+    false are decomposed as far as torch can.
 
     ``args`` are the inputs, then the target; every tensor in ``args`` and ``kwargs`` has the examples along
     its first dim. Their values are not looked at, and their batch size (0 and 1 included) leaves no trace.
@@ -58,7 +61,7 @@ def trace(
     module = ModelWithLoss(model, loss_fn)
     batch = example_batch((tuple(args), dict(kwargs or {})), examples_per_unit)
     try:
-        program, literals, refusal = exported(module, batch, examples_per_unit)
+        program, literals, refusal = exported(module, batch, examples_per_unit, has_rule)
     except CompileError:
         raise
     except Exception as error:
@@ -78,9 +81,9 @@ def example_batch(batch: Any, examples_per_unit: int = 1) -> Any:
 
 
 def exported(
-    module: ModelWithLoss, batch: Any, examples_per_unit: int = 1
+    module: ModelWithLoss, batch: Any, examples_per_unit: int = 1, has_rule: HasRule | None = None
 ) -> tuple[ExportedProgram, frozenset[str], UntraceableModel | None]:
-    """``torch.export`` with one symbol for the batch size, then made functional, composite ops kept whole.
+    """``torch.export`` with one symbol for the batch size, then made functional, composite ops with a rule kept whole.
 
     Beside it the names of the constants that the forward makes from literals, and the refusal of a program that holds
     for some batch sizes only.
@@ -96,6 +99,8 @@ def exported(
         literals = literals_of(program)
         with without_mistaken_references():
             functional: ExportedProgram = program.run_decompositions({})
+            if has_rule is not None:
+                functional = decomposed(functional, has_rule, assumptions)
     return functional, literals, refusal
 
 
@@ -169,13 +174,6 @@ def without_mistaken_references() -> Iterator[None]:
         yield
     finally:
         decomposition_table.update(hidden)
-
-
-def is_reference_of_loss(op: Any, function: Any) -> bool:
-    """Whether a decomposition is torch's Python reference of a loss with a reduction."""
-    arguments = getattr(getattr(op, "_schema", None), "arguments", [])
-    reduces = any(a.name == "reduction" for a in arguments)
-    return reduces and getattr(function, "__module__", "").startswith("torch._refs")
 
 
 def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]) -> TracedLoss:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import networkx as nx
 from torch import fx
 
-__all__ = ["sources_of"]
+__all__ = ["sources_of", "users_of"]
 
 
 def sources_of(nodes: Iterable[fx.Node]) -> set[fx.Node]:
@@ -18,3 +18,15 @@ def sources_of(nodes: Iterable[fx.Node]) -> set[fx.Node]:
     graph = next(iter(wanted)).graph
     flow = nx.DiGraph((source, node) for node in graph.nodes for source in node.all_input_nodes)
     return wanted.union(*(nx.ancestors(flow, node) for node in wanted if node in flow))
+
+
+def users_of(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    """The nodes, and every node that is computed from them."""
+    reached: set[fx.Node] = set()
+    pending = list(nodes)
+    while pending:
+        node = pending.pop()
+        if node not in reached:
+            reached.add(node)
+            pending += node.users
+    return reached

@@ -15,9 +15,15 @@ from typing import Any
 import torch
 from torch import fx
 
-__all__ = ["to_normal_form"]
+__all__ = ["REWRITTEN", "to_normal_form"]
 
 aten = torch.ops.aten
+
+#: The ops that are rewritten.
+REWRITTEN = (
+    aten._native_batch_norm_legit_no_training.default, aten.native_dropout.default,
+    aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims,
+)  # fmt: skip
 
 
 def to_normal_form(graph: fx.Graph) -> None:

@@ -51,7 +51,7 @@ def refuse_hidden_parameters(program: ExportedProgram, module: ModelWithLoss) ->
 
     Raises:
         UntraceableModel: for a buffer computed from parameters, for a view or another name of a trainable parameter
-            that is no parameter itself, for a complex parameter, and for a submodule of the model named loss_fn.
+            that is no parameter itself, and for a submodule of the model named loss_fn.
     """
     trainable = {p.untyped_storage().data_ptr(): n for n, p in module.named_parameters() if p.requires_grad}
     for name, value in [*module.named_buffers(), *program.constants.items()]:
@@ -59,12 +59,6 @@ def refuse_hidden_parameters(program: ExportedProgram, module: ModelWithLoss) ->
             raise UntraceableModel(
                 f"{own_name(name)} is no parameter, and yet gradients reach parameters through it",
                 remedy="compute it in the forward from the registered parameters, or detach() and clone() it",
-            )
-    for name, parameter in module.named_parameters():
-        if parameter.is_complex():
-            raise UntraceableModel(
-                f"the parameter {own_name(name)} is complex, and gradients of complex parameters are not supported",
-                remedy="keep its real and imaginary parts as two parameters and join them with torch.complex",
             )
     if isinstance(module.loss_fn, nn.Module) and isinstance(getattr(module.model, "loss_fn", None), nn.Module):
         raise UntraceableModel(

@@ -60,4 +60,5 @@ def origin_of(node: fx.Node) -> Origin:
     paths = [entry[0] for entry in stack.values() if isinstance(entry, tuple)]
     path = paths[-1] if paths and not paths[-1].startswith("_") else ""
     module = path.removeprefix("model").lstrip(".")
-    return Origin(op_name(node), module, *user_line(node.meta.get("stack_trace") or ""))
+    whole = node.meta.get("part_of", "")
+    return Origin(op_name(node), module, *user_line(node.meta.get("stack_trace") or ""), whole)

@@ -77,6 +77,12 @@ def test_a_table_divided_by_frequency_is_refused():
     assert "remedy" in str(refusal.value)
 
 
+def test_an_op_without_an_equation_gives_its_vjp():
+    """Its rule says where the examples lie, and states no equation for the centroids."""
+    found = gradients(lambda m, x: torch.cdist(x, m.w), r(4, 5, 3), w=r(7, 3))
+    assert found == {"w": "g[n,w1,w2] = vjp[n,w1,w2]"}
+
+
 def test_two_uses_of_one_equation_are_one_term():
     """g = g₁ + g₂: both are claimed, their positions one behind the other, and exact."""
     model = Calls(lambda m, x: F.linear(F.linear(x, m.w), m.w).sum(1), w=r(3, 3, dtype=torch.float64))

@@ -87,6 +87,7 @@ SAMPLES = [
     of(aten.cosine_similarity.default, real(4, 1, 3), real(1, 5, 3), 2),
     of(aten.cdist.default, real(4, 2, 3), real(4, 5, 3)),
     of(aten.cdist.default, real(4, 3), real(5, 3)),
+    of(aten.cdist.default, real(4, 2, 3), real(5, 3)),
     of(aten.cdist.default, real(4, 2, 3), real(1, 5, 3), 1.0),
     of(aten.nanmean.default, real(4, 3, 5), [1]),
     of(aten.std_mean.dim, real(4, 3, 5), [1]),

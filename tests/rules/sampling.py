@@ -20,7 +20,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Sample", "Size", "Spec", "fixed", "n", "named", "of", "positive", "real", "sign", "truth", "unit", "whole"]
+__all__ = [
+    "Sample",
+    "Size",
+    "Spec",
+    "fixed",
+    "n",
+    "named",
+    "number",
+    "of",
+    "positive",
+    "real",
+    "sign",
+    "truth",
+    "unit",
+    "whole",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +98,8 @@ def drawn(spec: Spec, shape: tuple[int, ...], generator: torch.Generator | None)
         return torch.rand(shape, generator=generator) < 0.5
     if spec.draw == "sign":
         return (torch.rand(shape, generator=generator) < 0.5).double() * 2 - 1
+    if spec.draw == "complex":
+        return torch.randn(shape, generator=generator, dtype=torch.complex128)
     if spec.draw == "real":
         return torch.randn(shape, generator=generator, dtype=torch.float64)
     uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
@@ -92,6 +109,11 @@ def drawn(spec: Spec, shape: tuple[int, ...], generator: torch.Generator | None)
 def real(*shape: Any) -> Spec:
     """Normal numbers."""
     return Spec(shape, "real")
+
+
+def number(*shape: Any) -> Spec:
+    """Complex numbers."""
+    return Spec(shape, "complex")
 
 
 def positive(*shape: Any) -> Spec:

@@ -1,6 +1,7 @@
 """What cannot be promised is refused with the op, the user's line and a remedy, and .grad is left alone."""
 
 import linecache
+import textwrap
 
 import pytest
 import torch
@@ -116,6 +117,16 @@ def test_an_op_without_a_rule():
     assert "module: inner" in str(error)
     assert_line(error, "torch.ops.clipcompiler_tests.halved(x)")
     assert "op_rule" in error.remedy
+
+
+def test_an_op_without_a_rule_is_told_how_to_get_one():
+    """The lines of the remedy, pasted, are the rule."""
+    error = refusal(cc.NoRule, "clipcompiler_tests.halved", Net(Halved()))
+    lines = error.remedy.partition("\n\n")[2].rpartition("\n\n")[0]
+    scope = {"torch": torch}
+    exec(textwrap.dedent(lines), scope)
+    step = cc.compile(Net(Halved()).double(), losses, rules=cc.default_rules | cc.RuleSet([scope["rule"]]))
+    assert step.verify(X.double(), TARGET.double()) <= 1e-9
 
 
 def test_an_op_with_a_rule_of_ones_own_is_no_refusal():

@@ -2,11 +2,9 @@
 
 import pytest
 import torch
-from patterns import Pattern, check, losses, parameter
+from patterns import Pattern, check, parameter
 from torch import nn
 from torch.nn import functional as F
-
-import clipcompiler as cc
 
 w = parameter
 
@@ -139,13 +137,3 @@ def test_frozen_parts_cost_nothing():
     _, sums = step.gradients(torch.randn(2, 5).double(), torch.randn(2).double())
     assert list(sums) == ["0.bias", "3.weight"]
     assert "frozen, no cost: 0.weight" in str(step.plan)
-
-
-@pytest.mark.parametrize("use", [lambda x, v: (x * v).abs(), lambda x, v: (x.to(v.dtype) @ v[:, None]).real])
-def test_complex_parameters_are_exact_or_refused(use):
-    """A clear refusal, or the oracle's numbers."""
-    weight = nn.Parameter(torch.randn(5, dtype=torch.complex128))
-    model = Pattern(lambda m, x: use(x, m.v), v=weight)
-    step = cc.compile(model, losses)
-    with pytest.raises(cc.CompileError):
-        step.gradients(torch.randn(2, 5).double(), torch.randn(2).double())
