@@ -54,14 +54,17 @@ def write_norms(
     """The squared norm of every parameter, each under its equation and the reason for its order."""
     body.section("squared norms of the per-example gradients", "with torch.no_grad()")
     norms = Norms(body, operands, labels)
-    guests = {c.host: c for c in plan.choices if c.host is not None}
+    guests: dict[fx.Node, list[Choice]] = {}
+    for choice in plan.choices:
+        if choice.host is not None:
+            guests.setdefault(choice.host, []).append(choice)
     for choice in plan.choices:
         if choice.order is Order.FOLDED:
             continue
-        bias = guests.get(choice.source)
-        for line in explained(choice, bias):
+        biases = guests.get(choice.source, [])
+        for line in explained(choice, biases):
             body.comment(line)
-        norms.write(choice, bias)
+        norms.write(choice, len(biases))
     functions = plan.derived.functions
     if functions.values:
         write_pull_back(body, functions, norms.each, graphs, labels, operands.dtype)
@@ -71,7 +74,7 @@ def write_norms(
     return norms
 
 
-def explained(choice: Choice, bias: Choice | None) -> list[str]:
+def explained(choice: Choice, biases: list[Choice]) -> list[str]:
     """The equation of the gradient and the reason for its order, as comments."""
     lines = []
     for term in choice.terms:
@@ -79,11 +82,12 @@ def explained(choice: Choice, bias: Choice | None) -> list[str]:
         lines.append(f"{left} = {term.each}")
     if len(choice.terms) == 1 and not choice.instantiates:
         square, tree = choice.terms[0].square, choice.trees[0]
-        if bias is None:
+        if not biases:
             lines.append(f"  ‖g‖² = {show_order(square, tree)}")
         else:
-            lines.append(f"  ‖g‖² + ‖g of {bias.name}‖² = {show_folded(square, tree)}")
-    also = f", {bias.name} folded in" if bias is not None else ""
+            whole = " + ".join(["‖g‖²", *(f"‖g of {bias.name}‖²" for bias in biases)])
+            lines.append(f"  {whole} = {show_folded(square, tree, len(biases))}")
+    also = f", {' and '.join(bias.name for bias in biases)} folded in" if biases else ""
     lines.append(f"  {choice.order.value}{also}: {choice.why}")
     return lines
 

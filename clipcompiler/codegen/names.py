@@ -52,7 +52,7 @@ class Names:
         alone = Counter(paths.values())
         named: dict[fx.Node, str] = {}
         for node, path in paths.items():
-            op = op_name(node).removeprefix("aten.").split(".")[0].lstrip("_")
+            op = op_name(node).removeprefix("aten.").removeprefix("clipcompiler.").split(".")[0].lstrip("_")
             if node is traced.loss:
                 named[node] = "losses"
             elif path and alone[path] == 1:

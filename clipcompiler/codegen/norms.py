@@ -43,8 +43,8 @@ class Norms:
     squares: dict[fx.Node, str] = field(default_factory=dict)
     each: dict[fx.Node, Laid] = field(default_factory=dict)
 
-    def write(self, choice: Choice, bias: Choice | None) -> None:
-        """One parameter (with the bias folded into its Gram)."""
+    def write(self, choice: Choice, biases: int) -> None:
+        """One parameter (with some biases folded into its Gram)."""
         if choice.order in (Order.FUNCTION, Order.PULLED):
             if choice.terms:
                 self.each[choice.source] = self.instantiated(choice)
@@ -55,10 +55,10 @@ class Norms:
                 self.each[choice.source] = each
             else:  # what is summed later is rounded anew
                 label = self.labels[choice.source]
-                total = self.guarded(total, [self.parts(t.square, label, with_bias=False) for t in choice.terms], label)
+                total = self.guarded(total, [self.parts(t.square, label, 0) for t in choice.terms], label)
             self.add(choice, total)
         else:
-            self.add(choice, self.closed(choice, bias))
+            self.add(choice, self.closed(choice, biases))
 
     def add(self, choice: Choice, square: Laid) -> None:
         """Binds a squared norm [N]."""
@@ -108,13 +108,13 @@ class Norms:
         number = term.network.coefficient**power
         return x if number == 1 else Laid(f"{float(number)} * {atom(x.text)}", x.letters)
 
-    def closed(self, choice: Choice, bias: Choice | None) -> Laid:
-        """‖g[n]‖² by a Gram or rank-one order, plus the bias's where it is folded in."""
+    def closed(self, choice: Choice, biases: int) -> Laid:
+        """‖g[n]‖² by a Gram or rank-one order, plus those of the biases that are folded in."""
         term, label = choice.terms[0], self.labels[choice.source]
         square, tree = term.square, choice.trees[0]
-        total = self.tree(square, tree, label) if bias is None else self.with_bias(square, tree, label)
+        total = self.with_biases(square, tree, label, biases) if biases else self.tree(square, tree, label)
         if any(leaf.letters & square.positions for leaf in square.leaves):
-            total = self.guarded(total, [self.parts(square, label, with_bias=bias is not None)], label)
+            total = self.guarded(total, [self.parts(square, label, biases)], label)
         return self.scaled(total, term, power=2)
 
     def guarded(self, total: Laid, parts: list[Laid], label: str) -> Laid:
@@ -122,21 +122,21 @@ class Norms:
         joined = self.body.bind(f"{label}_parts", " + ".join(part.text for part in parts))
         return Laid(f"{GUARDED}({total.text}, {joined})", total.letters)
 
-    def with_bias(self, square: Square, tree: Pair, label: str) -> Laid:
-        """Σ_ss' K_ȳ (K_x + 1)"""
+    def with_biases(self, square: Square, tree: Pair, label: str, biases: int) -> Laid:
+        """Σ_ss' K_ȳ (K_x + 1), with a 1 for each bias"""
         sides = [tree.left, tree.right]
         gram = next(s for s in sides if s.leaves == frozenset([0, square.count]))
         other = sides[1 - sides.index(gram)]
         left = self.bound(square, gram, f"{label}_cotangent")
         right = self.bound(square, other, f"{label}_input")
-        product = Laid(f"({left.text} * ({spread(right, left.letters)} + 1))", left.letters)
+        product = Laid(f"({left.text} * ({spread(right, left.letters)} + {biases}))", left.letters)
         return summed(product, [x for x in left.letters if not x.examples])
 
-    def parts(self, square: Square, label: str, *, with_bias: bool) -> Laid:
+    def parts(self, square: Square, label: str, biases: int) -> Laid:
         """Σ_s ‖ȳ_s‖²‖x_s‖²: the square of every position's own part, from the diagonals of the Grams at hand."""
         total, *rest = [self.squares_of(square, k, label) for k in range(square.count)]
-        if with_bias:
-            rest = [Laid(f"({atom(rest[0].text)} + 1)", rest[0].letters)]
+        if biases:
+            rest = [Laid(f"({atom(rest[0].text)} + {biases})", rest[0].letters)]
         for k, factor in enumerate(rest):
             later = [x for f in rest[k + 1 :] for x in f.letters]
             total = contracted(total, factor, [square.examples, *later])

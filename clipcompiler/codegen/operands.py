@@ -21,7 +21,16 @@ from clipcompiler.codegen.helpers import GATHERED
 from clipcompiler.codegen.laid import Laid, atom, spread
 from clipcompiler.derive.by_unit import UNIT
 from clipcompiler.derive.derived import Derived
-from clipcompiler.derive.references import AuxiliaryValue, Cotangent, Elementwise, OutputTap, Tap, Value
+from clipcompiler.derive.references import (
+    AuxiliaryValue,
+    Cotangent,
+    Elementwise,
+    InsideTap,
+    OutputTap,
+    OutputValue,
+    Tap,
+    Value,
+)
 from clipcompiler.errors import CompileError
 
 __all__ = ["Operands", "dtype_of_norms"]
@@ -83,6 +92,11 @@ class Operands:
             return self.widened(self.cotangents[reference.tap], dtype_of_tap(self.axes, reference.tap))
         if isinstance(reference, Value):
             return self.widened(self.values[reference.node], reference.node.meta["val"].dtype)
+        if isinstance(reference, OutputValue):
+            several = self.values[reference.node]
+            symbol = factor.tensor.symbol.replace("'", "_before")
+            made = self.body.bind(f"{several}_{symbol}", f"{several}[{reference.place}]")
+            return self.widened(made, reference.node.meta["val"][reference.place].dtype)
         if isinstance(reference, AuxiliaryValue):
             args = ", ".join(self.argument(a) for a in reference.args)
             wanted = f"{self.values[reference.node]}_normalised"
@@ -146,6 +160,9 @@ def parts_around(entry: tuple[Letter, ...]) -> tuple[tuple[Letter, ...], tuple[L
 
 def dtype_of_tap(axes: Axes, tap: Tap) -> torch.dtype:
     """The dtype of a cotangent: that of the value it belongs to."""
+    if isinstance(tap, InsideTap):
+        inside: torch.dtype = tap.node.meta["val"][0].dtype
+        return inside
     node = tap.node if isinstance(tap, OutputTap) else axes.calls[tap.node].operands[tap.operand]
     dtype: torch.dtype = node.meta["val"].dtype
     return dtype
