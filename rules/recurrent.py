@@ -37,9 +37,10 @@ def lstm_layer(
     z: Any = ABSENT,
     p: Any = ABSENT,
 ) -> Form:
-    """z[t,n,g] = Σ_i x[t,n,i] W_ih[g,i] + b_ih[g] + Σ_j h'[t,n,j] W_hh[g,j] + b_hh[g];  p[t,n,r] = Σ_j m[t,n,j] W_hr[r,j]
+    """z[t,n,g] = Σ_i x[t,n,i] W_ih[g,i] + b_ih[g] + Σ_j h'[t,n,j] W_hh[g,j] + b_hh[g]
 
-    c = σ(z_f) c' + σ(z_i) tanh(z_g),  m = σ(z_o) tanh(c),  h = p, or m without a projection. Returns h, h', the last c, m.
+    c = σ(z_f) c' + σ(z_i) tanh(z_g), m = σ(z_o) tanh(c); h = m, or projected h = p[t,n,r] = Σ_j m[t,n,j] W_hr[r,j].
+    Returns h, h', the last c, m.
     """
     before = Operand("h'", (*x.shape[:2], *h0.shape[1:]))
     m = Operand("m", (*x.shape[:2], *c0.shape[1:]))

@@ -15,9 +15,7 @@ from clipcompiler.origin import Origin
 __all__ = ["layouts_inside", "with_returned"]
 
 
-def with_returned(
-    form: Inside, operands: Mapping[str, Layout], outputs: Sequence[Layout | None]
-) -> dict[str, Layout]:
+def with_returned(form: Inside, operands: Mapping[str, Layout], outputs: Sequence[Layout | None]) -> dict[str, Layout]:
     """The layouts of everything that the equations of an op read: its operands, and its own outputs."""
     returned = {name: outputs[place] for name, place in form.returned.items()}
     return {**operands, **{name: layout for name, layout in returned.items() if layout is not None}}
@@ -46,5 +44,3 @@ def largest(row: tuple[tuple[str, int], ...], layouts: Mapping[str, Layout], ori
     if not dims:
         raise NoRule("a pre-activation has a dim that none of its operands has", origin=origin, remedy="mend the rule")
     return size_of(max(dims, key=lambda dim: (EXAMPLES in dim, size_of(dim) if EXAMPLES not in dim else 0)))
-
-

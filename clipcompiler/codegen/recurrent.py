@@ -199,7 +199,8 @@ def rnn_layer(x, h0, W_ih, W_hh, b_ih=None, b_hh=None, relu=False, z=None):
     z is zeros whose gradient is asked for; without it nothing is asked of the inside of the layer.
     """
     if z is None:
-        weights, run = [w for w in (W_ih, W_hh, b_ih, b_hh) if w is not None], torch.rnn_relu if relu else torch.rnn_tanh
+        weights = [w for w in (W_ih, W_hh, b_ih, b_hh) if w is not None]
+        run = torch.rnn_relu if relu else torch.rnn_tanh
         return run(x, h0[None], weights, b_ih is not None, 1, 0.0, True, False, False)[0], None
     return RNNLayer.apply(x, h0, z, W_ih, W_hh, b_ih, b_hh, relu)
 '''

@@ -110,8 +110,8 @@ def stacked(after: Sequence[Tensor], before: Sequence[Tensor]) -> tuple[Tensor, 
 
 
 for schema, function in zip(SCHEMAS, (lstm_layer, gru_layer, rnn_layer), strict=True):
-    LIBRARY.define(schema)
-    LIBRARY.impl(function.__name__, function, "CompositeImplicitAutograd")
+    LIBRARY.define(schema)  # type: ignore[no-untyped-call]
+    LIBRARY.impl(function.__name__, function, "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
 
 #: The ops by name, as ``layers.lstm_layer``.
 layers = torch.ops.clipcompiler

@@ -23,8 +23,8 @@ from clipcompiler.trace.batch_norm import refuse_batch_norm
 from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.normal_form import to_normal_form
-from clipcompiler.trace.recurrent import to_single_layers
 from clipcompiler.trace.placeholders import names_of_inputs, placeholders, refuse_hidden_parameters
+from clipcompiler.trace.recurrent import to_single_layers
 from clipcompiler.trace.source import line_of_traceback
 from clipcompiler.trace.traced import N, TracedLoss
 from clipcompiler.trace.without_grad import keep_regions_without_grad

@@ -23,7 +23,7 @@ from clipcompiler.dsl import layers
 __all__ = ["to_single_layers"]
 
 aten = torch.ops.aten
-LAYERS = {
+LAYERS: dict[Any, Any] = {
     aten.lstm.input: layers.lstm_layer.default,
     aten.gru.input: layers.gru_layer.default,
     aten.rnn_tanh.input: layers.rnn_layer.default,
@@ -123,10 +123,9 @@ def one_direction(
 ) -> list[fx.Node]:
     """The output of one layer in one direction, [T, N, H], and its last states, [N, H]."""
     x = write(aten.flip.default, x, [0]) if reverse else x
-    target = LAYERS[write.node.target]
-    given = {"relu": True} if write.node.target is aten.rnn_relu.input else {}
-    made = write(target, x, *states, *weights, value=values(x, states))
-    made.kwargs = given
+    made = write(LAYERS[write.node.target], x, *states, *weights, value=values(x, states))
+    if write.node.target is aten.rnn_relu.input:
+        made.kwargs = {"relu": True}
     output, _, *rest = write.outputs(made)
     last = [write(aten.select.int, output, 0, -1), *rest[:1]]
     return [write(aten.flip.default, output, [0]) if reverse else output, *last]
