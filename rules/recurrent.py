@@ -26,8 +26,8 @@ t, n, i, j, g, r = indices("t n i j g r")  # step, example, feature of the input
 @op_rule(layers.lstm_layer.default)
 def lstm_layer(
     x: Operand,
-    h0: Operand,
-    c0: Operand,
+    h0: Any,
+    c0: Any,
     W_ih: Operand,
     W_hh: Operand,
     b_ih: Any = ABSENT,
@@ -42,8 +42,8 @@ def lstm_layer(
     c = σ(z_f) c' + σ(z_i) tanh(z_g), m = σ(z_o) tanh(c); h = m, or projected h = p[t,n,r] = Σ_j m[t,n,j] W_hr[r,j].
     Returns h, h', the last c, m.
     """
-    before = Operand("h'", (*x.shape[:2], *h0.shape[1:]))
-    m = Operand("m", (*x.shape[:2], *c0.shape[1:]))
+    before = Operand("h'", (*x.shape[:2], W_hh.shape[1]))
+    m = Operand("m", (*x.shape[:2], W_hh.shape[0] // 4))
     by_step, last = along([x, z, p], [h0, c0])
     gates = {"z": equation(out[t, n, g], fed(x, W_ih, b_ih) + fed_back(before, W_hh, b_hh))}
     projected = {"p": equation(out[t, n, r], m[t, n, j] * W_hr[r, j])} if W_hr else {}
@@ -53,7 +53,7 @@ def lstm_layer(
 @op_rule(layers.gru_layer.default)
 def gru_layer(
     x: Operand,
-    h0: Operand,
+    h0: Any,
     W_ih: Operand,
     W_hh: Operand,
     b_ih: Any = ABSENT,
@@ -66,7 +66,7 @@ def gru_layer(
 
     r = σ(zx_r + zh_r),  u = σ(zx_u + zh_u),  h = (1 − u) tanh(zx_n + r zh_n) + u h'. Returns h, h'.
     """
-    before = Operand("h'", (*x.shape[:2], *h0.shape[1:]))
+    before = Operand("h'", (*x.shape[:2], W_hh.shape[1]))
     by_step, _ = along([x, zx, zh], [h0])
     return inside(
         by_step,
@@ -80,7 +80,7 @@ def gru_layer(
 @op_rule(layers.rnn_layer.default)
 def rnn_layer(
     x: Operand,
-    h0: Operand,
+    h0: Any,
     W_ih: Operand,
     W_hh: Operand,
     b_ih: Any = ABSENT,
@@ -93,7 +93,7 @@ def rnn_layer(
 
     Returns h, h'.
     """
-    before = Operand("h'", (*x.shape[:2], *h0.shape[1:]))
+    before = Operand("h'", (*x.shape[:2], W_hh.shape[1]))
     by_step, _ = along([x, z], [h0])
     gates = equation(out[t, n, g], fed(x, W_ih, b_ih) + fed_back(before, W_hh, b_hh))
     return inside(by_step, by_step, returned={1: before}, z=gates)

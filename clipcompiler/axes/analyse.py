@@ -116,6 +116,13 @@ class Analysis:
         values = self.layouts[source]
         assert isinstance(values, list)
         layout = values[index]
+        form = self.calls[source].form if source in self.calls else None
+        if isinstance(form, Inside) and index in form.returned.values():
+            raise NoRule(
+                f"output {index} of {op_name(source)} is for the equations of its rule: no gradient flows through it",
+                origin=self.traced.origin(source),
+                remedy="use its other outputs",
+            )
         if layout is None:
             raise NoRule(
                 f"the rule of {op_name(source)} says nothing of its output {index}",

@@ -73,16 +73,19 @@ class LSTMLayer(torch.autograd.Function):
             of_sigmoid(a, f, grad_input=f)
             if t:
                 torch.addmm(dh_by_step[t - 1], gates[t], W_hh, out=dh)
-        dx = (gates.flatten(0, 1) @ W_ih).unflatten(0, gates.shape[:2]) if ctx.needs_input_grad[0] else None
-        dh0 = gates[0] @ W_hh if ctx.needs_input_grad[1] else None
-        return dx, dh0, dc, gates, dp, None, None, None, None, None
+        wanted = ctx.needs_input_grad
+        dx = (gates.flatten(0, 1) @ W_ih).unflatten(0, gates.shape[:2]) if wanted[0] else None
+        dh0 = gates[0] @ W_hh if wanted[1] else None
+        return dx, dh0, dc, gates if wanted[3] else None, dp if wanted[4] else None, None, None, None, None, None
 
 
 def lstm_layer(x, h0, c0, W_ih, W_hh, b_ih=None, b_hh=None, W_hr=None, z=None, p=None):
-    """One LSTM layer in one direction, x [T, N, I] → h and h' [T, N, H], the last c, m.
+    """One LSTM layer in one direction, x [T, N, I] → h and h' [T, N, H], the last c, m; the first states are 0 if None.
 
     z and p are zeros whose gradients are asked for; without them nothing is asked of the inside of the layer.
     """
+    h0 = x.new_zeros(x.shape[1], W_hh.shape[1]) if h0 is None else h0
+    c0 = x.new_zeros(x.shape[1], W_hh.shape[0] // 4) if c0 is None else c0
     if z is None and p is None:
         weights = [w for w in (W_ih, W_hh, b_ih, b_hh, W_hr) if w is not None]
         h, _, c = torch.lstm(x, (h0[None], c0[None]), weights, b_ih is not None, 1, 0.0, True, False, False)
@@ -139,16 +142,18 @@ class GRULayer(torch.autograd.Function):
             back[t, :, : 2 * H] = gates[t, :, : 2 * H]
             if t:
                 torch.addmm(dh_by_step[t - 1], back[t], W_hh, out=dh).add_(kept)
-        dx = (gates.flatten(0, 1) @ W_ih).unflatten(0, gates.shape[:2]) if ctx.needs_input_grad[0] else None
-        dh0 = kept.addmm_(back[0], W_hh) if ctx.needs_input_grad[1] else None
-        return dx, dh0, gates, back, None, None, None, None
+        wanted = ctx.needs_input_grad
+        dx = (gates.flatten(0, 1) @ W_ih).unflatten(0, gates.shape[:2]) if wanted[0] else None
+        dh0 = kept.addmm_(back[0], W_hh) if wanted[1] else None
+        return dx, dh0, gates if wanted[2] else None, back if wanted[3] else None, None, None, None, None
 
 
 def gru_layer(x, h0, W_ih, W_hh, b_ih=None, b_hh=None, zx=None, zh=None):
-    """One GRU layer in one direction, x [T, N, I] → h and h' [T, N, H].
+    """One GRU layer in one direction, x [T, N, I] → h and h' [T, N, H]; the first state is 0 if None.
 
     zx and zh are zeros whose gradients are asked for; without them nothing is asked of the inside of the layer.
     """
+    h0 = x.new_zeros(x.shape[1], W_hh.shape[1]) if h0 is None else h0
     if zx is None and zh is None:
         weights = [w for w in (W_ih, W_hh, b_ih, b_hh) if w is not None]
         return torch.gru(x, h0[None], weights, b_ih is not None, 1, 0.0, True, False, False)[0], None
@@ -194,10 +199,11 @@ class RNNLayer(torch.autograd.Function):
 
 
 def rnn_layer(x, h0, W_ih, W_hh, b_ih=None, b_hh=None, relu=False, z=None):
-    """One Elman layer in one direction, x [T, N, I] → h and h' [T, N, H].
+    """One Elman layer in one direction, x [T, N, I] → h and h' [T, N, H]; the first state is 0 if None.
 
     z is zeros whose gradient is asked for; without it nothing is asked of the inside of the layer.
     """
+    h0 = x.new_zeros(x.shape[1], W_hh.shape[1]) if h0 is None else h0
     if z is None:
         weights = [w for w in (W_ih, W_hh, b_ih, b_hh) if w is not None]
         run = torch.rnn_relu if relu else torch.rnn_tanh

@@ -22,7 +22,8 @@ class Inside:
     Attributes:
         outputs: what the dims of each output run along with.
         at: the equations of the pre-activations, by the name of the argument that is added.
-        returned: the operands of these equations that are outputs of the op itself, by name, and which output.
+        returned: the operands of these equations that are outputs of the op itself, by name, and which output. The
+            forward may not read them.
     """
 
     outputs: tuple[Aligned, ...]
@@ -37,8 +38,9 @@ class Inside:
 def inside(*outputs: Aligned, returned: Mapping[int, Operand], **at: Equation) -> Inside:
     """``inside(aligned(…), aligned(…), returned={1: before}, z=equation(out[t, n, g], …))``.
 
-    ``returned`` are the operands that are outputs of the op, such as the states before each step; every other one
-    is an argument. The keywords name the arguments that are added to the pre-activations.
+    ``returned`` are the operands that are outputs of the op, such as the states before each step: they are returned
+    for the equations alone. Every other operand is an argument. The keywords name the arguments that are added to the
+    pre-activations.
     """
     places = {operand.name: place for place, operand in returned.items()}
     return Inside(outputs, MappingProxyType(at), MappingProxyType(places))

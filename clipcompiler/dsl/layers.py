@@ -4,7 +4,7 @@
     gru_layer(x, h0, W_ih, W_hh, b_ih, b_hh, zx, zh)          → h, h'
     rnn_layer(x, h0, W_ih, W_hh, b_ih, b_hh, relu, z)         → h, h'
 
-x is [T, N, I]; h and h', the state after and before each step, are [T, N, H]. The last arguments are added to the
+x is [T, N, I]; h and h', the state after and before each step, are [T, N, H]; the first states are [N, H], or 0. The last arguments are added to the
 pre-activations, inside: where one is a tensor of zeros, its gradient is the cotangent of the pre-activation. What is
 below is what the ops mean; a generated program carries faster functions of the same names.
 """
@@ -22,17 +22,17 @@ __all__ = ["layers"]
 LIBRARY = torch.library.Library("clipcompiler", "DEF")  # type: ignore[no-untyped-call]
 WEIGHTS = "Tensor W_ih, Tensor W_hh, Tensor? b_ih=None, Tensor? b_hh=None"
 SCHEMAS = (
-    f"lstm_layer(Tensor x, Tensor h0, Tensor c0, {WEIGHTS}, Tensor? W_hr=None, "
+    f"lstm_layer(Tensor x, Tensor? h0, Tensor? c0, {WEIGHTS}, Tensor? W_hr=None, "
     "*, Tensor? z=None, Tensor? p=None) -> (Tensor, Tensor, Tensor, Tensor)",
-    f"gru_layer(Tensor x, Tensor h0, {WEIGHTS}, *, Tensor? zx=None, Tensor? zh=None) -> (Tensor, Tensor)",
-    f"rnn_layer(Tensor x, Tensor h0, {WEIGHTS}, *, bool relu=False, Tensor? z=None) -> (Tensor, Tensor)",
+    f"gru_layer(Tensor x, Tensor? h0, {WEIGHTS}, *, Tensor? zx=None, Tensor? zh=None) -> (Tensor, Tensor)",
+    f"rnn_layer(Tensor x, Tensor? h0, {WEIGHTS}, *, bool relu=False, Tensor? z=None) -> (Tensor, Tensor)",
 )
 
 
 def lstm_layer(
     x: Tensor,
-    h0: Tensor,
-    c0: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
     W_ih: Tensor,
     W_hh: Tensor,
     b_ih: Tensor | None = None,
@@ -43,7 +43,8 @@ def lstm_layer(
     p: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """c = σ(z_f) c' + σ(z_i) tanh(z_g),  m = σ(z_o) tanh(c),  h = m or W_hr m"""
-    h, c, before, after, inner = h0, c0, [], [], []
+    h, c = first(h0, x, W_hh.shape[1]), first(c0, x, W_hh.shape[0] // 4)
+    before, after, inner = [], [], []
     for t in range(x.shape[0]):
         before.append(h)
         i, f, g, o = plus(F.linear(x[t], W_ih, b_ih) + F.linear(h, W_hh, b_hh), z, t).chunk(4, -1)
@@ -57,7 +58,7 @@ def lstm_layer(
 
 def gru_layer(
     x: Tensor,
-    h0: Tensor,
+    h0: Tensor | None,
     W_ih: Tensor,
     W_hh: Tensor,
     b_ih: Tensor | None = None,
@@ -67,7 +68,7 @@ def gru_layer(
     zh: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """r = σ(zx_r + zh_r),  u = σ(zx_u + zh_u),  h = (1 − u) tanh(zx_n + r zh_n) + u h'"""
-    h, before, after = h0, [], []
+    h, before, after = first(h0, x, W_hh.shape[1]), [], []
     for t in range(x.shape[0]):
         before.append(h)
         own = plus(F.linear(x[t], W_ih, b_ih), zx, t).chunk(3, -1)
@@ -80,7 +81,7 @@ def gru_layer(
 
 def rnn_layer(
     x: Tensor,
-    h0: Tensor,
+    h0: Tensor | None,
     W_ih: Tensor,
     W_hh: Tensor,
     b_ih: Tensor | None = None,
@@ -90,13 +91,18 @@ def rnn_layer(
     z: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """h = tanh(z) or relu(z)"""
-    h, before, after = h0, [], []
+    h, before, after = first(h0, x, W_hh.shape[1]), [], []
     for t in range(x.shape[0]):
         before.append(h)
         summed = plus(F.linear(x[t], W_ih, b_ih) + F.linear(h, W_hh, b_hh), z, t)
         h = summed.relu() if relu else summed.tanh()
         after.append(h)
     return stacked(after, before)
+
+
+def first(state: Tensor | None, x: Tensor, size: int) -> Tensor:
+    """The state before the first step: zeros where none is given."""
+    return x.new_zeros(x.shape[1], size) if state is None else state
 
 
 def plus(value: Tensor, added: Tensor | None, t: int) -> Tensor:

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import UntraceableModel
 from clipcompiler.trace.copies_of_many import CopiesOfMany
+from clipcompiler.trace.recurrent import PADDED
 from clipcompiler.trace.source import is_users, running_line
 
 __all__ = ["NothingBehindAutograd", "same_parameters"]
@@ -30,7 +31,6 @@ AUTOGRAD = torch._C.DispatchKey.AutogradFunctionality
 EDGES = ("get_gradient_edge", "_get_grad_fn_or_grad_acc")
 #: Where they drop nothing, they return their input itself; a traced one would be a value of its own.
 DROPOUTS = (F.dropout, F.alpha_dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.feature_alpha_dropout)
-
 
 class NothingBehindAutograd(TorchFunctionMode):
     """Looks at every call of the forward for values that it changes without autograd's knowledge.
@@ -194,6 +194,8 @@ def refuse_by_name(function: Any, name: str, caller: FrameType) -> None:
         )
     if name == "register_post_accumulate_grad_hook":
         raise refusal("registers a hook on a gradient", f"Tensor.{name}", "change the gradient after the step")
+    if name == "_pack_padded_sequence":
+        raise refusal("packs sequences, whose lengths are known only when it runs", "pack_padded_sequence", PADDED)
 
 
 def refusal(what: str, name: str, remedy: str) -> UntraceableModel:

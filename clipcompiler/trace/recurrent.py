@@ -20,9 +20,14 @@ from torch import Tensor, fx
 
 from clipcompiler.dsl import layers
 
-__all__ = ["to_single_layers"]
+__all__ = ["PADDED", "to_single_layers"]
 
 aten = torch.ops.aten
+#: What to do instead of packing sequences.
+PADDED = (
+    "run the recurrent layer on the padded batch: its output at a step reads no later one; take the last output of "
+    "each sequence as y[torch.arange(y.shape[0]), lengths - 1], and leave steps beyond it out of the loss"
+)
 LAYERS: dict[Any, Any] = {
     aten.lstm.input: layers.lstm_layer.default,
     aten.gru.input: layers.gru_layer.default,
@@ -100,7 +105,7 @@ def layer_by_layer(
         for reverse in range(directions):
             k = layer * directions + reverse
             own = weights(parameters[k * count : (k + 1) * count], has_biases)
-            first = [write(aten.select.int, state, 0, k) for state in states]
+            first = [write(aten.select.int, state, 0, k) if is_given(state) else None for state in states]
             output, *final = one_direction(write, x, first, own, bool(reverse))
             both.append(output)
             last.append(final)
@@ -118,12 +123,17 @@ def weights(parameters: Sequence[fx.Node], has_biases: bool) -> list[fx.Node | N
     return [*parameters[:split], *[None] * (4 - split), *parameters[split:]]
 
 
+def is_given(state: fx.Node) -> bool:
+    """Whether a first state is more than the zeros that a layer takes without one."""
+    return state.target is not aten.zeros.default
+
+
 def one_direction(
-    write: Writer, x: fx.Node, states: list[fx.Node], weights: list[fx.Node | None], reverse: bool
+    write: Writer, x: fx.Node, states: list[fx.Node | None], weights: list[fx.Node | None], reverse: bool
 ) -> list[fx.Node]:
     """The output of one layer in one direction, [T, N, H], and its last states, [N, H]."""
     x = write(aten.flip.default, x, [0]) if reverse else x
-    made = write(LAYERS[write.node.target], x, *states, *weights, value=values(x, states))
+    made = write(LAYERS[write.node.target], x, *states, *weights, value=values(x, len(states), weights))
     if write.node.target is aten.rnn_relu.input:
         made.kwargs = {"relu": True}
     output, _, *rest = write.outputs(made)
@@ -131,13 +141,15 @@ def one_direction(
     return [write(aten.flip.default, output, [0]) if reverse else output, *last]
 
 
-def values(x: fx.Node, states: list[fx.Node]) -> tuple[Tensor, ...]:
-    """Tensors of the shapes that a layer returns: h, h', and of an LSTM the last c and m."""
-    steps, first = x.meta["val"].shape[:2], [state.meta["val"] for state in states]
-    h = first[0].new_empty(*steps, first[0].shape[1])
-    if len(first) == 1:
+def values(x: fx.Node, states: int, weights: list[fx.Node | None]) -> tuple[Tensor, ...]:
+    """Tensors of the shapes that a layer returns: h, h', and of an LSTM, of two states, the last c and m."""
+    assert weights[1] is not None
+    x_value, W_hh = x.meta["val"], weights[1].meta["val"]
+    h = x_value.new_empty((*x_value.shape[:2], W_hh.shape[1]))
+    if states == 1:
         return h, h
-    return h, h, first[1], first[1].new_empty(*steps, first[1].shape[1])
+    m = x_value.new_empty((*x_value.shape[:2], W_hh.shape[0] // 4))
+    return h, h, m[0], m
 
 
 def lstm_cell(write: Writer, x: fx.Node, states: Sequence[fx.Node], *weights: fx.Node) -> list[fx.Node]:
