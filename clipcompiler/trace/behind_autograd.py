@@ -32,6 +32,7 @@ EDGES = ("get_gradient_edge", "_get_grad_fn_or_grad_acc")
 #: Where they drop nothing, they return their input itself; a traced one would be a value of its own.
 DROPOUTS = (F.dropout, F.alpha_dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.feature_alpha_dropout)
 
+
 class NothingBehindAutograd(TorchFunctionMode):
     """Looks at every call of the forward for values that it changes without autograd's knowledge.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor, fx
 
 from clipcompiler.dsl import layers
 
-__all__ = ["PADDED", "to_single_layers"]
+__all__ = ["PADDED", "by_one_step", "to_single_layers"]
 
 aten = torch.ops.aten
 #: What to do instead of packing sequences.
@@ -79,6 +80,26 @@ class Writer:
     def outputs(self, made: fx.Node) -> list[fx.Node]:
         """The values of an op of several."""
         return [self(operator.getitem, made, k, value=value) for k, value in enumerate(made.meta["val"])]
+
+
+def by_one_step(run: Any) -> Any:
+    """Torch's shapes of a recurrent layer, found by one step in place of all: a trace takes as long for any length.
+
+    ``run`` calls, for each layer and direction, a function that loops over the steps; the values are without content.
+    """
+
+    def shortened(input: Tensor, hidden: Any, params: Any, *options: Any, **named: Any) -> Any:
+        *rest, layer = options
+        if isinstance(layer, partial) and "batch_sizes" in layer.keywords:  # packed sequences
+            return run(input, hidden, params, *options, **named)
+
+        def one_step(x: Tensor, *arguments: Any, **more: Any) -> Any:
+            output, last = layer(x[0].unsqueeze(0), *arguments, **more)
+            return output.expand(x.shape[0], *output.shape[1:]).clone(memory_format=torch.contiguous_format), last
+
+        return run(input, hidden, params, *rest, one_step, **named)
+
+    return shortened
 
 
 def layer_by_layer(
