@@ -5,8 +5,9 @@
     rnn_layer(x, h0, W_ih, W_hh, b_ih, b_hh, relu, z)         → h, h'
 
 x is [T, N, I]; h and h', the state after and before each step, are [T, N, H]; first states are [N, H], or 0 where None.
-The last arguments are added to the pre-activations, inside: where one is a tensor of zeros, its gradient is the cotangent
-of the pre-activation. What is below is what the ops mean; a generated program carries faster functions of their names.
+The last arguments are added to the pre-activations, inside: where one is a tensor of zeros, its gradient is the
+cotangent of the pre-activation. What is below is what the ops mean; a generated program carries faster functions of
+their names.
 """
 
 from __future__ import annotations
