@@ -27,8 +27,10 @@ class LSTMLayer(torch.autograd.Function):
         h[0], c[0] = h0, c0
 
         def activated(z):
-            z[..., : 2 * H].sigmoid_(), z[..., 2 * H : 3 * H].tanh_(), z[..., 3 * H :].sigmoid_()
-            return z.chunk(4, -1)
+            z[..., : 2 * H].sigmoid_()
+            z[..., 2 * H : 3 * H].tanh_()
+            z[..., 3 * H :].sigmoid_()
+            return z.chunk(4, -1)  # i, f, g, o
 
         if x.is_cuda:
             weights = [w for w in (W_ih, W_hh, b_ih, b_hh, W_hr) if w is not None]
@@ -55,8 +57,9 @@ class LSTMLayer(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dh_by_step, _, dc_last, __):
         gates, c, tanh_c, W_ih, W_hh, W_hr = ctx.kept
-        del ctx.kept  # overwritten below
-        of_sigmoid, of_tanh = torch.ops.aten.sigmoid_backward.grad_input, torch.ops.aten.tanh_backward.grad_input
+        del ctx.kept  # every gate is overwritten by the cotangent of its pre-activation, once it has been read
+        sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+        tanh_backward = torch.ops.aten.tanh_backward.grad_input
         dh, dc = dh_by_step[-1].clone(memory_format=torch.contiguous_format), dc_last.clone()
         dp = None if W_hr is None else dh.new_empty(dh_by_step.shape)
         a, b = torch.empty_like(dc), torch.empty_like(dc)
@@ -65,12 +68,16 @@ class LSTMLayer(torch.autograd.Function):
             if W_hr is not None:
                 dp[t] = dh
             dm = dh if W_hr is None else dh @ W_hr
-            dc.add_(of_tanh(torch.mul(dm, o, out=a), tanh_c[t], grad_input=a))
-            of_sigmoid(torch.mul(dm, tanh_c[t], out=a), o, grad_input=o)
-            torch.mul(dc, g, out=a), torch.mul(dc, i, out=b)
-            of_sigmoid(a, i, grad_input=i), of_tanh(b, g, grad_input=g)
-            torch.mul(dc, c[t], out=a), dc.mul_(f)
-            of_sigmoid(a, f, grad_input=f)
+            tanh_backward(torch.mul(dm, o, out=a), tanh_c[t], grad_input=a)
+            dc.add_(a)
+            sigmoid_backward(torch.mul(dm, tanh_c[t], out=a), o, grad_input=o)
+            torch.mul(dc, g, out=a)
+            torch.mul(dc, i, out=b)
+            sigmoid_backward(a, i, grad_input=i)
+            tanh_backward(b, g, grad_input=g)
+            torch.mul(dc, c[t], out=a)
+            dc.mul_(f)
+            sigmoid_backward(a, f, grad_input=f)
             if t:
                 torch.addmm(dh_by_step[t - 1], gates[t], W_hh, out=dh)
         wanted = ctx.needs_input_grad
@@ -129,16 +136,21 @@ class GRULayer(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dh_by_step, _):
         gates, back, h, W_ih, W_hh = ctx.kept
-        del ctx.kept  # overwritten below
-        of_sigmoid, of_tanh = torch.ops.aten.sigmoid_backward.grad_input, torch.ops.aten.tanh_backward.grad_input
+        del ctx.kept  # every gate is overwritten by the cotangent of its pre-activation, once it has been read
+        sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+        tanh_backward = torch.ops.aten.tanh_backward.grad_input
         dh, H = dh_by_step[-1].clone(memory_format=torch.contiguous_format), h.shape[2]
         a, b, kept = torch.empty_like(dh), torch.empty_like(dh), torch.empty_like(dh)
         for t in reversed(range(len(gates))):
             (r, u, v), back_v = gates[t].chunk(3, 1), back[t, :, 2 * H :]
-            torch.mul(dh, u, out=kept), torch.sub(dh, kept, out=b), torch.sub(h[t], v, out=a).mul_(dh)
-            of_tanh(b, v, grad_input=v), of_sigmoid(a, u, grad_input=u)
-            torch.mul(v, back_v, out=a), torch.mul(v, r, out=back_v)
-            of_sigmoid(a, r, grad_input=r)
+            torch.sub(h[t], v, out=a).mul_(dh)
+            torch.mul(dh, u, out=kept)
+            torch.sub(dh, kept, out=b)
+            tanh_backward(b, v, grad_input=v)
+            sigmoid_backward(a, u, grad_input=u)
+            torch.mul(v, back_v, out=a)
+            torch.mul(v, r, out=back_v)
+            sigmoid_backward(a, r, grad_input=r)
             back[t, :, : 2 * H] = gates[t, :, : 2 * H]
             if t:
                 torch.addmm(dh_by_step[t - 1], back[t], W_hh, out=dh).add_(kept)

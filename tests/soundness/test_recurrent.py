@@ -1,5 +1,7 @@
 """Recurrent layers and cells, as they are: exact against one backward pass an example, or refused."""
 
+import re
+
 import pytest
 import torch
 from comparison import assert_exact
@@ -7,6 +9,7 @@ from patterns import SIZES, Pattern, batch_of, check, losses, parameter
 from torch import nn
 
 import clipcompiler as cc
+from clipcompiler.dsl import Operand, aligned, equation, indices, inside, out
 from clipcompiler.plan import Order
 
 T, I, H = 4, 3, 2
@@ -342,3 +345,36 @@ def test_a_value_for_the_equations_alone_is_not_read():
     with pytest.raises(cc.NoRule, match=r"output 1 of clipcompiler\.rnn_layer\.default is for the equations"):
         model = Pattern(forward, a=parameter(H, I), b=parameter(H, H))
         cc.compile(model, losses)(*batch_of(5, (T, I)))
+
+
+def test_an_op_of_ones_own_with_a_parameter_inside():
+    """h = h' + (1 − h'²) tanh(z), z = A x + B h': the rule states z, and the op adds its argument z to it."""
+
+    def walk(x, A, B, *, z=None):
+        h, seen, before = x.new_zeros(x.shape[1], B.shape[0]), [], []
+        for t in range(x.shape[0]):
+            before.append(h)
+            h = h + (1 - h**2) * torch.tanh(x[t] @ A.T + h @ B.T + (0 if z is None else z[t]))
+            seen.append(h)
+        return torch.stack(seen), torch.stack(before)
+
+    with torch.library._scoped_library("recurrent_test", "DEF") as library:
+        library.define("walk(Tensor x, Tensor A, Tensor B, *, Tensor? z=None) -> (Tensor, Tensor)")
+        library.impl("walk", walk, "CompositeImplicitAutograd")
+        op = torch.ops.recurrent_test.walk.default
+        t, n, i, j, g = indices("t n i j g")
+
+        @cc.op_rule(op)
+        def walk_rule(x, A, B, *, z=None):
+            """z[t,n,g] = Σ_i x[t,n,i] A[g,i] + Σ_j h'[t,n,j] B[g,j]"""
+            before = Operand("h'", (*x.shape[:2], B.shape[0]))
+            states = aligned([], [(x, 1)], [])
+            fed = equation(out[t, n, g], x[t, n, i] * A[g, i] + before[t, n, j] * B[g, j])
+            return inside(states, states, returned={1: before}, z=fed)
+
+        model = Pattern(
+            lambda m, x: op(x.transpose(0, 1), m.a, m.b)[0].transpose(0, 1), a=parameter(2, I), b=parameter(2, 2)
+        )
+        step = cc.compile(model, losses, rules=cc.default_rules | cc.RuleSet([walk_rule]), max_grad_norm=0.1)
+        assert step.verify(*batch_of(5, (T, I))) < 1e-10
+        assert re.search(r"torch\.ops\.recurrent_test\.walk\.default\(transpose, a, b, z=\w+_z\)", step.source)
