@@ -103,7 +103,8 @@ def write_op(
             body.line(f"{name} = {source}.expand({sizes}).requires_grad_()")
         elif isinstance(tap, InsideTap) and tap.node is node:
             name = taps[tap] = repeated[tap.operand] = body.names.fresh(f"{names[node]}_{tap.operand}")
-            like = values[next(iter(derived.axes.calls[node].operands.values()))]
+            operands = derived.axes.calls[node].operands.values()
+            like = next(values[o] for o in operands if o.meta["val"].is_floating_point())
             sizes = ", ".join(map(str, tap.shape))
             body.line(f"{name} = {like}.new_zeros(()).expand({sizes}).requires_grad_()")
     text = call_text(traced, node, values, repeated)

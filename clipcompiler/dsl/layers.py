@@ -27,6 +27,7 @@ SCHEMAS = (
     "*, Tensor? z=None, Tensor? p=None) -> (Tensor, Tensor, Tensor, Tensor)",
     f"gru_layer(Tensor x, Tensor? h0, {WEIGHTS}, *, Tensor? zx=None, Tensor? zh=None) -> (Tensor, Tensor)",
     f"rnn_layer(Tensor x, Tensor? h0, {WEIGHTS}, *, bool relu=False, Tensor? z=None) -> (Tensor, Tensor)",
+    "like_one_step(Tensor step, SymInt steps) -> Tensor",
 )
 
 
@@ -106,6 +107,11 @@ def first(state: Tensor | None, x: Tensor, size: int) -> Tensor:
     return x.new_zeros(x.shape[1], size) if state is None else state
 
 
+def like_one_step(step: Tensor, steps: int) -> Tensor:
+    """A tensor of the shape of all steps, its elements without meaning: for shapes alone."""
+    return step.expand(steps, *step.shape[1:]).clone(memory_format=torch.contiguous_format)
+
+
 def plus(value: Tensor, added: Tensor | None, t: int) -> Tensor:
     """A pre-activation of step t with what is added to it."""
     return value if added is None else value + added[t]
@@ -116,7 +122,7 @@ def stacked(after: Sequence[Tensor], before: Sequence[Tensor]) -> tuple[Tensor, 
     return torch.stack(list(after)), torch.stack(list(before))
 
 
-for schema, function in zip(SCHEMAS, (lstm_layer, gru_layer, rnn_layer), strict=True):
+for schema, function in zip(SCHEMAS, (lstm_layer, gru_layer, rnn_layer, like_one_step), strict=True):
     LIBRARY.define(schema)  # type: ignore[no-untyped-call]
     LIBRARY.impl(function.__name__, function, "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
 

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, fx
 
 from clipcompiler.dsl import layers
+from clipcompiler.errors import UntraceableModel
+from clipcompiler.trace.source import origin_of
 
 __all__ = ["PADDED", "by_one_step", "to_single_layers"]
 
@@ -38,11 +40,21 @@ LAYERS: dict[Any, Any] = {
 
 
 def to_single_layers(graph: fx.Graph) -> None:
-    """Applies the rewrites in place; the replaced nodes are left without users."""
+    """Applies the rewrites in place; the replaced nodes are left without users.
+
+    Raises:
+        UntraceableModel: where the graph holds what stands for a layer while its shapes are found.
+    """
     for node in list(graph.nodes):
         if node.op != "call_function" or node.kwargs:
             continue
         write = Writer(graph, node)
+        if node.target is layers.like_one_step.default:
+            raise UntraceableModel(
+                "torch takes a recurrent layer apart while it traces the model",
+                origin=origin_of(node),
+                remedy="call the layer outside of functions that trace or transform it",
+            )
         if node.target in LAYERS:
             replace(node, layer_by_layer(write, *node.args))
         elif node.target is aten.lstm_cell.default:
@@ -85,7 +97,8 @@ class Writer:
 def by_one_step(run: Any) -> Any:
     """Torch's shapes of a recurrent layer, found by one step in place of all: a trace takes as long for any length.
 
-    ``run`` calls, for each layer and direction, a function that loops over the steps; the values are without content.
+    ``run`` calls, for each layer and direction, a function that loops over the steps. What it is given instead makes
+    values of the right shape and no meaning, by an op that no graph may hold.
     """
 
     def shortened(input: Tensor, hidden: Any, params: Any, *options: Any, **named: Any) -> Any:
@@ -95,7 +108,7 @@ def by_one_step(run: Any) -> Any:
 
         def one_step(x: Tensor, *arguments: Any, **more: Any) -> Any:
             output, last = layer(x[0].unsqueeze(0), *arguments, **more)
-            return output.expand(x.shape[0], *output.shape[1:]).clone(memory_format=torch.contiguous_format), last
+            return layers.like_one_step(output, x.shape[0]), last
 
         return run(input, hidden, params, *rest, one_step, **named)
 

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from torch import fx, nn
+from torch._decomp import decomposition_table
 
+import clipcompiler as cc
 from clipcompiler.dsl import layers
 from clipcompiler.trace import trace
 
@@ -128,3 +130,15 @@ def test_a_trace_runs_one_step_however_long_the_sequence(kind, dtype, monkeypatc
         graphs[steps] = [str(t) for t in targets(trace(model, None, (torch.zeros(5, steps, I, dtype=dtype),)))]
     assert graphs[3] == graphs[200]
     assert all(size <= 4 for size in seen)
+
+
+def test_what_stands_for_a_layer_meanwhile_gets_into_no_graph(monkeypatch):
+    """Were torch to take the layer apart, the graph would hold one step: it is refused."""
+    whole = torch.export.ExportedProgram.run_decompositions
+
+    def apart(program, table):
+        return whole(program, {op: f for op, f in decomposition_table.items() if "lstm" in str(op)})
+
+    monkeypatch.setattr(torch.export.ExportedProgram, "run_decompositions", apart)
+    with pytest.raises(cc.UntraceableModel, match="takes a recurrent layer apart"):
+        trace(Layer(nn.LSTM(I, H, batch_first=True)), None, (torch.zeros(5, T, I, dtype=torch.float64),))
