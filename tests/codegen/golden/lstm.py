@@ -42,7 +42,7 @@ class LSTMLayer(torch.autograd.Function):
 
         if x.is_cuda:
             weights = [w for w in (W_ih, W_hh, b_ih, b_hh, W_hr) if w is not None]
-            states = (h0[None].contiguous(), c0[None].contiguous())
+            states = h0[None].contiguous(), c0[None].contiguous()
             h[1:] = torch.lstm(x, states, weights, b_ih is not None, 1, 0.0, False, False, False)[0]
             i, f, g, o = activated(gates.add_(affine_by_step(h[:-1], W_hh)))
             for t in range(T):
@@ -103,7 +103,8 @@ def lstm_layer(x, h0, c0, W_ih, W_hh, b_ih=None, b_hh=None, W_hr=None, z=None, p
     c0 = x.new_zeros(x.shape[1], W_hh.shape[0] // 4) if c0 is None else c0
     if z is None and p is None:
         weights = [w for w in (W_ih, W_hh, b_ih, b_hh, W_hr) if w is not None]
-        h, _, c = torch.lstm(x, (h0[None], c0[None]), weights, b_ih is not None, 1, 0.0, True, False, False)
+        states = h0[None].contiguous(), c0[None].contiguous()
+        h, _, c = torch.lstm(x, states, weights, b_ih is not None, 1, 0.0, True, False, False)
         return h, None, c[0], None
     return LSTMLayer.apply(x, h0, c0, z, p, W_ih, W_hh, b_ih, b_hh, W_hr)
 
