@@ -24,6 +24,8 @@ from timing import Timing, interleave
 MODELS = {
     "mlp": (28, 1.0, 100, 10),
     "cnn": (28, 1.0, 40, 8),
+    "rnn": (28, 1.0, 40, 8),
+    "lstm": (28, 1.0, 40, 8),
     "vgg11": (32, 0.25, 15, 3),
     "resnet18": (32, 0.25, 11, 3),
 }

@@ -1,4 +1,4 @@
-"""The paper's feed-forward and convolutional models, exact at every batch size from one compilation each."""
+"""The paper's feed-forward, convolutional and recurrent models, exact at every batch size from one compilation each."""
 
 import pytest
 import torch
@@ -7,7 +7,14 @@ from torch import nn
 
 from paper_models import build
 
-MODELS = {"mlp": (28, 1.0), "cnn": (28, 1.0), "vgg11": (32, 0.125), "resnet18": (32, 0.125)}
+MODELS = {
+    "mlp": (28, 1.0),
+    "cnn": (28, 1.0),
+    "rnn": (28, 0.25),
+    "lstm": (28, 0.25),
+    "vgg11": (32, 0.125),
+    "resnet18": (32, 0.125),
+}
 LOSS = nn.CrossEntropyLoss(reduction="none")
 
 

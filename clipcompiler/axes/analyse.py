@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, fx
 
 from clipcompiler.axes.call import Call, call, operands_of
+from clipcompiler.axes.inside import layouts_inside, with_returned
 from clipcompiler.axes.layout import Layout, batch_dim, carrying_dims, plain, show, size_of
 from clipcompiler.axes.places import is_own_place, looked_up_in_place
 from clipcompiler.axes.rule_template import HOW_TO, how_to
 from clipcompiler.axes.transfer import batch_size_in_value, has_batch, transfer
-from clipcompiler.dsl import Auxiliary, Equation, Operand, RuleSet
+from clipcompiler.dsl import Auxiliary, Equation, Inside, Operand, RuleSet
 from clipcompiler.errors import CompileError, ExamplesMixed, NoRule, UntraceableModel
 from clipcompiler.origin import Origin
 from clipcompiler.trace.flow import sources_of
@@ -118,6 +119,13 @@ class Analysis:
         values = self.layouts[source]
         assert isinstance(values, list)
         layout = values[index]
+        form = self.calls[source].form if source in self.calls else None
+        if isinstance(form, Inside) and index in form.returned.values():
+            raise NoRule(
+                f"output {index} of {op_name(source)} is for the equations of its rule: no gradient flows through it",
+                origin=self.traced.origin(source),
+                remedy="use its other outputs",
+            )
         if layout is None:
             raise NoRule(
                 f"the rule of {op_name(source)} says nothing of its output {index}",
@@ -171,7 +179,13 @@ class Analysis:
         own = frozenset(name for name, o in made.operands.items() if o in self.places)
         in_place = looked_up_in_place(made, own, layouts, origin)
         units = self.traced.examples_per_unit
-        found = [transfer(made, layouts, shape, origin, units, in_place) for shape in shapes]
+        forms = made.form.outputs if isinstance(made.form, Inside) else (made.form,) * len(shapes)
+        found = [
+            transfer(replace(made, form=form), layouts, shape, origin, units, in_place)
+            for form, shape in zip(forms, shapes, strict=True)
+        ]
+        if isinstance(made.form, Inside):
+            layouts_inside(made, with_returned(made.form, layouts, found), origin, units)
         if is_own_place(made, own, shapes[0], origin):
             self.places.add(node)
         for layout, shape in zip(found, shapes, strict=True):

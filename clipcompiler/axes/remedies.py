@@ -69,6 +69,10 @@ REMEDIES = (
     ),
     (("mm", "bmm", "matmul", "linear", "einsum", "dot", "cdist"), PAIRS),
     (
+        ("lstm", "gru", "rnn"),
+        "a recurrent layer reads along time: give it [N, T, features] with batch_first=True, or [T, N, features]",
+    ),
+    (
         ("conv1d", "conv2d", "conv3d", "pool1d", "pool2d", "pool3d"),
         "put the examples in the first dim: [n, channels, …]",
     ),

@@ -9,7 +9,7 @@ from clipcompiler.axes.call import Call
 from clipcompiler.axes.layout import EXAMPLES, Dim, Layout, batch_dim, carrying_dims, plain, show, size_of
 from clipcompiler.axes.regroup import regroup
 from clipcompiler.axes.remedies import PAIRS, remedy_for
-from clipcompiler.dsl import Aligned, Created, Equation, Regrouped
+from clipcompiler.dsl import Aligned, Created, Equation, Inside, Regrouped
 from clipcompiler.errors import CompileError, ExamplesMixed
 from clipcompiler.origin import Origin
 from clipcompiler.trace.path import short_name
@@ -45,6 +45,7 @@ def transfer(
         if regrouped is None:
             raise cut(call, layouts[form.operand], shape, origin)
         return regrouped
+    assert not isinstance(form, Inside), "such an op has a form for each of its outputs"
     aligned = form.alignment() if isinstance(form, Equation) else form
     read = {n: v for n, v in layouts.items() if not isinstance(form, Equation) or form.reads(n)}
     refuse_mixing(aligned, read, in_place, origin)

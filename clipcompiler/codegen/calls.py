@@ -37,7 +37,7 @@ def call_text(
 ) -> str:
     """The call of an op as a reader of torch would write it, or by its full name in ``torch.ops.aten``.
 
-    ``replaced`` gives other variables for some arguments, by their names in the schema.
+    ``replaced`` gives other variables for some arguments, by their names in the schema, or those that the call lacks.
     """
 
     def text(value: Any) -> str:
@@ -77,6 +77,8 @@ def plain_call(node: fx.Node, text: Callable[[Any], str], replaced: Mapping[str,
     schema = [a.name for a in target._schema.arguments]
     arguments = [replaced.get(name) or text(a) for name, a in zip(schema, node.args, strict=False)]
     arguments += [f"{k}={replaced.get(k) or text(v)}" for k, v in node.kwargs.items()]
+    called = {*schema[: len(node.args)], *node.kwargs}
+    arguments += [f"{k}={v}" for k, v in replaced.items() if k not in called]
     scaled = target in (aten.add.Scalar, aten.sub.Scalar) and len(node.args) > 2  # torch reads their third otherwise
     name = f"aten.{target}".replace("aten.aten", "aten") if scaled else function_name(target)
     if target in MISREADING:
@@ -93,6 +95,8 @@ def function_name(target: Any) -> str:
     if plain and name != "index_put":  # torch's own binding of that takes no None for a dim that is not indexed
         return f"torch.{name}"
     namespace, _, op = target._schema.name.partition("::")
+    if namespace == "clipcompiler":  # a function that the program carries with it
+        return str(op)
     prefix = "aten" if namespace == "aten" else f"torch.ops.{namespace}"
     return f"{prefix}.{op}.{target._overloadname}"
 

@@ -12,7 +12,7 @@ from clipcompiler.codegen.calls import call_text, literal, quoted
 from clipcompiler.codegen.helpers import COUNT_ALL
 from clipcompiler.codegen.laid import cast
 from clipcompiler.derive.derived import Derived, Functions
-from clipcompiler.derive.references import OperandTap, OutputTap, Tap
+from clipcompiler.derive.references import InsideTap, OperandTap, OutputTap, Tap
 from clipcompiler.trace.traced import TracedLoss
 
 #: Constants of at most this many elements stand in the program itself.
@@ -115,6 +115,12 @@ def write_op(
             name = taps[tap] = repeated[tap.operand] = body.names.fresh(f"{names[node]}_{source}")
             sizes = ", ".join(map(str, traced.shape(node)))
             body.line(f"{name} = {source}.expand({sizes}).requires_grad_()")
+        elif isinstance(tap, InsideTap) and tap.node is node:
+            name = taps[tap] = repeated[tap.operand] = body.names.fresh(f"{names[node]}_{tap.operand}")
+            operands = derived.axes.calls[node].operands.values()
+            like = next(values[o] for o in operands if o.meta["val"].is_floating_point())
+            sizes = ", ".join(map(str, tap.shape))
+            body.line(f"{name} = {like}.new_zeros(()).expand({sizes}).requires_grad_()")
     text = call_text(traced, node, values, repeated)
     tap = OutputTap(node)
     if text.isidentifier() and tap not in derived.taps:

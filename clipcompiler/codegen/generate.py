@@ -59,14 +59,17 @@ def write_norms(body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node
     """The squared norm of every parameter, each under its equation and the reason for its order."""
     body.section("squared norms of the per-example gradients", "with torch.no_grad()")
     norms = Norms(body, operands, labels)
-    guests = {c.host: c for c in plan.choices if c.host is not None}
+    guests: dict[fx.Node, list[Choice]] = {}
+    for choice in plan.choices:
+        if choice.host is not None:
+            guests.setdefault(choice.host, []).append(choice)
     for choice in plan.choices:
         if choice.order is Order.FOLDED:
             continue
-        bias = guests.get(choice.source)
-        for line in explained(choice, bias):
+        biases = guests.get(choice.source, [])
+        for line in explained(choice, biases):
             body.comment(line)
-        norms.write(choice, bias)
+        norms.write(choice, len(biases))
     pulled = [choice for choice in plan.choices if choice.order is Order.PULLED]
     if pulled:
         values = [choice.source for choice in plan.choices if choice.order is Order.FUNCTION]
@@ -76,7 +79,7 @@ def write_norms(body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node
     return norms
 
 
-def explained(choice: Choice, bias: Choice | None) -> list[str]:
+def explained(choice: Choice, biases: list[Choice]) -> list[str]:
     """The equation of the gradient and the reason for its order, as comments."""
     lines = []
     for term in choice.terms:
@@ -84,11 +87,12 @@ def explained(choice: Choice, bias: Choice | None) -> list[str]:
         lines.append(f"{left} = {term.each}")
     if len(choice.terms) == 1 and not choice.instantiates:
         square, tree = choice.terms[0].square, choice.trees[0]
-        if bias is None:
+        if not biases:
             lines.append(f"  ‖g‖² = {show_order(square, tree)}")
         else:
-            lines.append(f"  ‖g‖² + ‖g of {bias.name}‖² = {show_folded(square, tree)}")
-    also = f", {bias.name} folded in" if bias is not None else ""
+            whole = " + ".join(["‖g‖²", *(f"‖g of {bias.name}‖²" for bias in biases)])
+            lines.append(f"  {whole} = {show_folded(square, tree, len(biases))}")
+    also = f", {' and '.join(bias.name for bias in biases)} folded in" if biases else ""
     head = "" if choice.terms else f"{choice.name}:"
     lines.append(f"{head}  {choice.order.value}{also}: {choice.why}")
     return lines

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from clipcompiler.codegen.recurrent import RECURRENT_SOURCES
+
 __all__ = [
     "BY_EXAMPLE",
     "CONVOLUTION_GRADIENTS",
@@ -166,9 +168,17 @@ def within(factors, most):
         raise ValueError(f"the clipping function made {list(factors.shape)} of norms {list(most.shape)}")
     return torch.minimum(torch.maximum(factors.to(most), -most), most)
 ''',
+    **RECURRENT_SOURCES,
 }
 
 
 def helpers_used(body: str) -> str:
-    """The source of every helper that a function body calls."""
-    return "\n".join(source for name, source in SOURCES.items() if re.search(rf"\b{name}\(", body))
+    """The source of every helper that a function body calls, and of those that these call."""
+    found: dict[str, str] = {}
+    texts = [body]
+    while texts:
+        text = texts.pop()
+        called = [name for name in SOURCES if name not in found and re.search(rf"\b{name}\(", text)]
+        found.update((name, SOURCES[name]) for name in called)
+        texts += [SOURCES[name] for name in called]
+    return "\n".join(source for name, source in SOURCES.items() if name in found)

@@ -22,6 +22,9 @@ RESERVED = {
     "unit_ids", "ids", "unit_of", "examples", "present", "units", "members", "updates",
 }  # fmt: skip
 
+#: Our own ops of one recurrent layer: ``encoder.lstm`` is written as the variable ``encoder_lstm_steps``.
+LAYERS = re.compile(r"^clipcompiler\.\w+_layer")
+
 
 def identifier(text: str) -> str:
     """``encoder.layers.0`` → ``encoder_layers_0``, never a keyword."""
@@ -52,7 +55,7 @@ class Names:
         alone = Counter(paths.values())
         named: dict[fx.Node, str] = {}
         for node, path in paths.items():
-            op = op_name(node).removeprefix("aten.").split(".")[0].lstrip("_")
+            op = LAYERS.sub("steps", op_name(node).removeprefix("aten.")).split(".")[0].lstrip("_")
             if node is traced.loss:
                 named[node] = "losses"
             elif path and alone[path] == 1:

@@ -45,8 +45,8 @@ class Norms:
     squares: dict[fx.Node, str] = field(default_factory=dict)
     each: dict[fx.Node, Laid] = field(default_factory=dict)
 
-    def write(self, choice: Choice, bias: Choice | None) -> None:
-        """One parameter (with the bias folded into its Gram)."""
+    def write(self, choice: Choice, biases: int) -> None:
+        """One parameter (with some biases folded into its Gram)."""
         if choice.order is Order.READ_ONCE:
             return
         if choice.order in (Order.FUNCTION, Order.PULLED):
@@ -59,10 +59,10 @@ class Norms:
                 self.each[choice.source] = each
             else:  # what is summed later is rounded anew
                 label = self.labels[choice.source]
-                total = self.guarded(total, [self.parts(t.square, label, False) for t in choice.terms], label)
+                total = self.guarded(total, [self.parts(t.square, label, 0) for t in choice.terms], label)
             self.add(choice, total)
         else:
-            self.add(choice, self.closed(choice, bias))
+            self.add(choice, self.closed(choice, biases))
 
     def add(self, choice: Choice, square: Laid) -> None:
         """Binds a squared norm [N]."""
@@ -114,25 +114,25 @@ class Norms:
         number = term.network.coefficient**power
         return x if number == 1 else Laid(f"{float(number)} * {atom(x.text)}", x.letters)
 
-    def closed(self, choice: Choice, bias: Choice | None) -> Laid:
-        """‖g[n]‖² by orders that form no g[n], plus the bias's where it is folded in."""
+    def closed(self, choice: Choice, biases: int) -> Laid:
+        """‖g[n]‖² by orders that form no g[n], plus those of the biases that are folded in."""
         label = self.labels[choice.source]
-        squares = [self.of_term(t, tree, bias, label) for t, tree in zip(choice.terms, choice.trees, strict=True)]
+        squares = [self.of_term(t, tree, biases, label) for t, tree in zip(choice.terms, choice.trees, strict=True)]
         squares += [self.between(cross, label) for cross in choice.crosses]
         total = Laid(" + ".join(x.text for x in squares), squares[0].letters)
         if not any(leaf.letters & t.square.positions for t in choice.terms for leaf in t.square.leaves):
             return total
-        parts = [self.scaled(self.parts(t.square, label, bias is not None), t, power=2) for t in choice.terms]
+        parts = [self.scaled(self.parts(t.square, label, biases), t, power=2) for t in choice.terms]
         return self.guarded(total, parts, label)
 
-    def of_term(self, term: Term, tree: Pair, bias: Choice | None, label: str) -> Laid:
+    def of_term(self, term: Term, tree: Pair, biases: int, label: str) -> Laid:
         """‖g_u[n]‖² of one term."""
         square = term.square
         if term.each.determined and tree == square.by_copies():
             rows = self.body.bind(f"{label}_rows", Rows.of(self.operands, term.each).compact())
             total = Laid(f"{rows}.square().sum((1, 2))", (square.examples,))
         else:
-            total = self.tree(square, tree, label) if bias is None else self.with_bias(square, tree, label)
+            total = self.with_biases(square, tree, label, biases) if biases else self.tree(square, tree, label)
         return self.scaled(total, term, power=2)
 
     def between(self, cross: Cross, label: str) -> Laid:
@@ -152,25 +152,25 @@ class Norms:
         joined = self.body.bind(f"{label}_parts", " + ".join(part.text for part in parts))
         return Laid(f"{GUARDED}({total.text}, {joined})", total.letters)
 
-    def with_bias(self, square: Square, tree: Pair, label: str) -> Laid:
-        """Σ_ss' K_ȳ (K_x + 1)"""
+    def with_biases(self, square: Square, tree: Pair, label: str, biases: int) -> Laid:
+        """Σ_ss' K_ȳ (K_x + 1), with a 1 for each bias"""
         sides = [tree.left, tree.right]
         gram = next(s for s in sides if s.leaves == frozenset([0, square.count]))
         other = sides[1 - sides.index(gram)]
         left = self.bound(square, gram, f"{label}_cotangent")
         right = self.bound(square, other, f"{label}_input")
-        product = Laid(f"({left.text} * ({spread(right, left.letters)} + 1))", left.letters)
+        product = Laid(f"({left.text} * ({spread(right, left.letters)} + {biases}))", left.letters)
         return summed(product, [x for x in left.letters if not x.examples])
 
-    def parts(self, square: Square, label: str, with_bias: bool) -> Laid:
+    def parts(self, square: Square, label: str, biases: int) -> Laid:
         """Σ_s ‖ȳ_s‖²‖x_s‖²: the square of every position's own part, from the diagonals of the Grams at hand.
 
         That of an indicator is 1.
         """
         factors = square.gradient.factors
         total, *rest = [self.squares_of(square, k, label) for k, f in enumerate(factors) if not f.tensor.indicates]
-        if with_bias:
-            rest = [Laid(f"({atom(rest[0].text)} + 1)", rest[0].letters)]
+        if biases:
+            rest = [Laid(f"({atom(rest[0].text)} + {biases})", rest[0].letters)]
         for k, factor in enumerate(rest):
             later = [x for f in rest[k + 1 :] for x in f.letters]
             total = contracted(total, factor, [square.examples, *later])

@@ -27,7 +27,9 @@ from clipcompiler.derive.references import (
     Cotangent,
     EachOfOp,
     Elementwise,
+    InsideTap,
     OutputTap,
+    OutputValue,
     Stack,
     Tap,
     Value,
@@ -95,6 +97,11 @@ class Operands:
             return self.widened(self.values[reference.node], reference.node.meta["val"].dtype)
         if isinstance(reference, Stack):
             return self.stacked(reference)
+        if isinstance(reference, OutputValue):
+            several = self.values[reference.node]
+            symbol = factor.tensor.symbol.replace("'", "_before")
+            made = self.body.bind(f"{several}_{symbol}", f"{several}[{reference.place}]")
+            return self.widened(made, reference.node.meta["val"][reference.place].dtype)
         if isinstance(reference, AuxiliaryValue):
             args = ", ".join(self.argument(a) for a in reference.args)
             wanted = f"{self.values[reference.node]}_normalised"
@@ -190,6 +197,9 @@ def parts_around(entry: tuple[Letter, ...]) -> tuple[tuple[Letter, ...], tuple[L
 
 def dtype_of_tap(axes: Axes, tap: Tap) -> torch.dtype:
     """The dtype of a cotangent: that of the value it belongs to."""
+    if isinstance(tap, InsideTap):
+        inside: torch.dtype = tap.node.meta["val"][0].dtype
+        return inside
     node = tap.node if isinstance(tap, OutputTap) else axes.calls[tap.node].operands[tap.operand]
     dtype: torch.dtype = node.meta["val"].dtype
     return dtype

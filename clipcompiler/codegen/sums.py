@@ -37,6 +37,7 @@ class Sums:
         clips: the clip factors.
         gradients: for each parameter or value the variable (or expression) of its clipped sum.
         scaled: the cotangents times clip factors, by the factor and the clip factors they were made from.
+        summed: the sums so far: a parameter with the sum of another one gets a tensor of its own.
     """
 
     body: Body
@@ -46,6 +47,7 @@ class Sums:
     clips: ClipFactors
     gradients: dict[fx.Node, str] = field(default_factory=dict)
     scaled: dict[tuple[Factor, str], str] = field(default_factory=dict)
+    summed: set[str] = field(default_factory=set)
 
     def write(self, choice: Choice) -> None:
         """The clipped sum of one parameter, in its own shape."""
@@ -59,7 +61,9 @@ class Sums:
             parts = [self.term(term, self.clips.by_example(choice)) for term in choice.terms]
             total = Laid(" + ".join(atom(p.text) if len(parts) > 1 else p.text for p in parts), parts[0].letters)
         text = self.shaped(total, choice)
-        self.gradients[choice.source] = self.body.bind(f"{self.labels[choice.source]}_grad", text)
+        name = self.body.bind(f"{self.labels[choice.source]}_grad", text)
+        self.gradients[choice.source] = f"{name}.clone()" if total.text in self.summed else name
+        self.summed.add(total.text)
 
     def rows_to_add(self, choice: Choice) -> Term | None:
         """Of two terms the one that adds to rows of [V, D], where the other fills all of it."""

@@ -147,4 +147,4 @@ class Derived:
         """Every tap, once, in the order of the graph."""
         place = {node: k for k, node in enumerate(self.axes.traced.graph.nodes)}
         found = {tap for terms in self.terms.values() for term in terms for tap in term.taps}
-        return tuple(sorted(found, key=lambda tap: (place[tap.node], type(tap).__name__)))
+        return tuple(sorted(found, key=lambda tap: (place[tap.node], type(tap).__name__, getattr(tap, "operand", ""))))

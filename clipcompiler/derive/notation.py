@@ -13,12 +13,12 @@ def show_order(square: Square, tree: Pair) -> str:
     return text if text.startswith("(Σ") and tree.joined - tree.letters else text[1:-1]
 
 
-def show_folded(square: Square, tree: Pair) -> str:
-    """The same with a bias folded in: K_ȳ (K_x + 1)."""
+def show_folded(square: Square, tree: Pair, biases: int = 1) -> str:
+    """The same with biases folded in: K_ȳ (K_x + 1), each a 1."""
     sides = sorted((tree.left, tree.right), key=lambda side: 0 not in side.leaves)
     first, second = (show_tree(square, side) for side in sides)
     gone = tree.joined - tree.letters
-    return f"Σ_{{{names(gone)}}} {first} ({second} + 1)" if gone else f"{first} ({second} + 1)"
+    return f"Σ_{{{names(gone)}}} {first} ({second} + {biases})" if gone else f"{first} ({second} + {biases})"
 
 
 def show_tree(square: Square, tree: Tree) -> str:

@@ -16,8 +16,10 @@ __all__ = [
     "EachOfOp",
     "Elementwise",
     "Indicator",
+    "InsideTap",
     "OperandTap",
     "OutputTap",
+    "OutputValue",
     "Stack",
     "Tap",
     "Value",
@@ -44,7 +46,22 @@ class OperandTap:
     operand: str
 
 
-Tap = OutputTap | OperandTap
+@dataclass(frozen=True, slots=True)
+class InsideTap:
+    """Zeros added to a pre-activation within an op: their cotangent is asked for.
+
+    Attributes:
+        node: the op.
+        operand: the name of the argument that is added.
+        shape: the extents of the pre-activation.
+    """
+
+    node: fx.Node
+    operand: str
+    shape: tuple[Any, ...]
+
+
+Tap = OutputTap | OperandTap | InsideTap
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +93,19 @@ class Value:
     """A value of the traced graph."""
 
     node: fx.Node
+
+
+@dataclass(frozen=True, slots=True)
+class OutputValue:
+    """One output of an op of several.
+
+    Attributes:
+        node: the op.
+        place: which output.
+    """
+
+    node: fx.Node
+    place: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,24 @@ from torch import fx
 from clipcompiler.algebra import Tensor
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.axes.call import Call
-from clipcompiler.axes.layout import Layout, plain
+from clipcompiler.axes.inside import layouts_inside, with_returned
+from clipcompiler.axes.layout import Layout, plain, size_of
 from clipcompiler.derive.bind import bind
 from clipcompiler.derive.complex_values import by_parts, is_sum_of_cotangent, meets_complex
 from clipcompiler.derive.derived import Term, Use
 from clipcompiler.derive.gradient import differentiate
 from clipcompiler.derive.one_op import of_one_op
-from clipcompiler.derive.references import AuxiliaryValue, Cotangent, OperandTap, OutputTap, Tap, Value
-from clipcompiler.dsl import Aligned, Equation, Operand, expands
+from clipcompiler.derive.references import (
+    AuxiliaryValue,
+    Cotangent,
+    InsideTap,
+    OperandTap,
+    OutputTap,
+    OutputValue,
+    Tap,
+    Value,
+)
+from clipcompiler.dsl import Aligned, Equation, Inside, Operand, expands
 from clipcompiler.errors import NoRule
 
 __all__ = ["terms_of"]
@@ -56,6 +66,8 @@ def of_formula(axes: Axes, use: Use, call: Call) -> tuple[Term, ...]:
         terms = of_equation(axes, use, call, call.form, layouts)
         if not unlike or all(map(is_sum_of_cotangent, terms)):
             return terms
+    if isinstance(call.form, Inside) and call.form.reads(use.operand):
+        return of_inside(axes, use, call, call.form, layouts)
     elementwise = isinstance(call.form, Aligned) and call.form.pointwise
     if single(axes, use.node) and (elementwise or (unlike and torch.Tag.pointwise in tags_of(use.node))):
         return of_elementwise(axes, use, call, layouts)
@@ -100,6 +112,29 @@ def of_equation(axes: Axes, use: Use, call: Call, form: Equation, layouts: dict[
         for b in bound
         for network in differentiate(b, use.operand, cotangent, tensor, origin)
     )
+
+
+def of_inside(axes: Axes, use: Use, call: Call, form: Inside, layouts: dict[str, Layout]) -> tuple[Term, ...]:
+    """g = Σ z̄ ∂z/∂W by the equations of the pre-activations z that the parameter enters."""
+    origin = axes.traced.origin(use.node)
+    outputs = axes.layouts[use.node]
+    known = with_returned(form, layouts, outputs if isinstance(outputs, list) else [outputs])
+    inside = layouts_inside(call, known, origin, axes.traced.examples_per_unit)
+
+    def tensor(name: str) -> Tensor:
+        if name in form.returned:
+            return Tensor(name, OutputValue(use.node, form.returned[name]))
+        return Tensor(symbol(name), Value(call.operands[name]))
+
+    terms: list[Term] = []
+    for name in form.reads(use.operand):
+        tap = InsideTap(use.node, name, tuple(map(size_of, inside[name])))
+        cotangent = Tensor(f"{name[0]}̄{name[1:]}", Cotangent(tap))
+        bound = bind(form.at[name], known, inside[name], origin)
+        networks = differentiate(bound, use.operand, cotangent, tensor, origin)
+        equation = bound.show(symbol).replace("y[", f"{name}[", 1)
+        terms += [Term((use,), (tap,), call.rule, network, origin, equation) for network in networks]
+    return tuple(terms)
 
 
 def of_elementwise(axes: Axes, use: Use, call: Call, layouts: Mapping[str, Layout]) -> tuple[Term, ...]:

@@ -16,6 +16,8 @@ from clipcompiler.dsl.forms import (
     regroups,
 )
 from clipcompiler.dsl.indices import Star, at, index_family, indices
+from clipcompiler.dsl.inside import Inside, inside
+from clipcompiler.dsl.layers import layers
 from clipcompiler.dsl.operand import ABSENT, Absent, Auxiliary, Operand, auxiliary, out
 from clipcompiler.dsl.ruleset import Form, OpRule, RuleSet, op_rule
 
@@ -29,6 +31,7 @@ __all__ = [
     "Created",
     "Equation",
     "Form",
+    "Inside",
     "OpRule",
     "Operand",
     "Regrouped",
@@ -44,6 +47,8 @@ __all__ = [
     "expands",
     "index_family",
     "indices",
+    "inside",
+    "layers",
     "mixes",
     "moves",
     "op_rule",

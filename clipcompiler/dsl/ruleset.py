@@ -11,10 +11,11 @@ import torch
 
 from clipcompiler.dsl.equation import Equation
 from clipcompiler.dsl.forms import Aligned, Created, Regrouped
+from clipcompiler.dsl.inside import Inside
 
 __all__ = ["Form", "OpRule", "RuleSet", "op_rule"]
 
-Form = Equation | Aligned | Regrouped | Created
+Form = Equation | Aligned | Regrouped | Created | Inside
 Op = Any  # an OpOverload, an OpOverloadPacket (all its overloads), or a torch.Tag
 
 

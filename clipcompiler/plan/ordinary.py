@@ -10,8 +10,9 @@ from torch import Tensor, fx
 
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.axes.call import Call
+from clipcompiler.axes.inside import layouts_inside, with_returned
 from clipcompiler.derive.bind import bind
-from clipcompiler.dsl import Equation
+from clipcompiler.dsl import Equation, Inside
 from clipcompiler.dsl.equation import accesses
 
 __all__ = ["ordinary_flops"]
@@ -38,20 +39,26 @@ def ordinary_flops(axes: Axes) -> Any:
 def forward_flops(axes: Axes, node: fx.Node) -> Any:
     """The flops of one op."""
     call = axes.calls.get(node)
-    if call is not None and isinstance(call.form, Equation):
+    if call is not None and isinstance(call.form, (Equation, Inside)):
         return sum((term for term in products(axes, call, call.form)), sympy.Integer(0))
     value = node.meta.get("val")
     return sympy.prod(list(axes.traced.shape(node))) if isinstance(value, Tensor) else sympy.Integer(0)
 
 
-def products(axes: Axes, call: Call, form: Equation) -> Iterator[Any]:
+def products(axes: Axes, call: Call, form: Equation | Inside) -> Iterator[Any]:
     """For each term of an equation the extent of all its letters, twice where elements are multiplied."""
     layouts = {name: axes.layout(o) for name, o in call.operands.items()}
-    layouts |= {x.name: layouts[x.args[0].name] for x in form.where}
-    value = axes.layouts[call.node]
-    output = value[0] if isinstance(value, list) else value
-    for part in form.parts:
-        bound = bind(part, layouts, output or (), axes.traced.origin(call.node))
+    value, origin = axes.layouts[call.node], axes.traced.origin(call.node)
+    values = value if isinstance(value, list) else [value]
+    if isinstance(form, Inside):
+        layouts = with_returned(form, layouts, values)
+        inside = layouts_inside(call, layouts, origin, axes.traced.examples_per_unit)
+        parts = [(part, inside[name]) for name, equation in form.at.items() for part in equation.parts]
+    else:
+        layouts |= {x.name: layouts[x.args[0].name] for x in form.where}
+        parts = [(part, values[0] or ()) for part in form.parts]
+    for part, output in parts:
+        bound = bind(part, layouts, output, origin)
         for term in sympy.Add.make_args(part.value):
             reads = [bound.reads[a] for a in accesses(term)]
             letters = {x for index in reads for e in index for x in (e if isinstance(e, tuple) else letters_in(e))}

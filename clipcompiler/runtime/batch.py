@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import InvalidBatch
 from clipcompiler.origin import Origin
+from clipcompiler.trace.recurrent import PADDED
 from clipcompiler.trace.source import is_users
 
 __all__ = ["Batch", "batch_of", "caller", "cast", "ids_of"]
@@ -47,8 +49,9 @@ def batch_of(args: Sequence[Any], kwargs: dict[str, Any], examples_per_unit: int
 
     Raises:
         InvalidBatch: where a tensor has no first dim, or the first dims differ, or are no multiple of
-            ``examples_per_unit``, or there is no tensor.
+            ``examples_per_unit``, or there is no tensor; for packed sequences.
     """
+    refuse_packed((args, kwargs))
     paths, structure = pytree.tree_flatten_with_path((tuple(args), kwargs))
     paths = [(path, leaf.clone() if is_inference(leaf) else leaf) for path, leaf in paths]
     tensors = [(path, leaf) for path, leaf in paths if isinstance(leaf, Tensor)]
@@ -86,6 +89,17 @@ def batch_of(args: Sequence[Any], kwargs: dict[str, Any], examples_per_unit: int
             remedy=f"give whole units: examples_per_unit={examples_per_unit} consecutive examples each",
         )
     return Batch(tuple(t for _, t in tensors), tuple(v for _, v in paths), structure, size)
+
+
+def refuse_packed(arguments: Any) -> None:
+    """Packed sequences have a first dim of steps, each step those examples that are still going on.
+
+    Raises:
+        InvalidBatch: for a ``PackedSequence``.
+    """
+    leaves = pytree.tree_leaves(arguments, is_leaf=lambda leaf: isinstance(leaf, PackedSequence))
+    if any(isinstance(leaf, PackedSequence) for leaf in leaves):
+        raise InvalidBatch("packed sequences do not lie one example after another", origin=caller(), remedy=PADDED)
 
 
 def ids_of(unit_ids: Any, batch: Batch) -> Tensor:

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import UntraceableModel
 from clipcompiler.trace.copies_of_many import CopiesOfMany
+from clipcompiler.trace.recurrent import PADDED
 from clipcompiler.trace.source import is_users, running_line
 
 __all__ = ["NothingBehindAutograd", "same_parameters"]
@@ -194,6 +195,8 @@ def refuse_by_name(function: Any, name: str, caller: FrameType) -> None:
         )
     if name == "register_post_accumulate_grad_hook":
         raise refusal("registers a hook on a gradient", f"Tensor.{name}", "change the gradient after the step")
+    if name == "_pack_padded_sequence":
+        raise refusal("packs sequences, whose lengths are known only when it runs", "pack_padded_sequence", PADDED)
 
 
 def refusal(what: str, name: str, remedy: str) -> UntraceableModel:

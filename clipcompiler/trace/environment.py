@@ -15,6 +15,7 @@ from unittest import mock
 import sympy
 import torch
 from torch import nn
+from torch._decomp import decompositions
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.fx.proxy import TracerBase
 from torch.nn.modules import module as module_hooks
@@ -22,6 +23,7 @@ from torch.utils import checkpoint
 
 from clipcompiler.errors import UntraceableModel
 from clipcompiler.trace.assumptions import Assumptions, differs
+from clipcompiler.trace.recurrent import by_one_step
 from clipcompiler.trace.source import is_users, running_line
 from clipcompiler.trace.wrap import WithoutValueChecks, own_name
 
@@ -64,6 +66,10 @@ def tracing(model: nn.Module) -> Iterator[Assumptions]:
             (ShapeEnv, "evaluate_expr", assumptions.recording(ShapeEnv.evaluate_expr)),
         ):
             stack.enter_context(mock.patch.object(target, name, replacement))
+        if hasattr(decompositions, "_rnn_helper"):
+            stack.enter_context(
+                mock.patch.object(decompositions, "_rnn_helper", by_one_step(decompositions._rnn_helper))
+            )
         if hasattr(TracerBase, "_filter_traceback_frames"):
             stack.enter_context(mock.patch.object(TracerBase, "_filter_traceback_frames", users_frames))
         yield assumptions

@@ -26,6 +26,7 @@ from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.normal_form import to_normal_form
 from clipcompiler.trace.placeholders import names_of_inputs, placeholders, refuse_hidden_parameters
+from clipcompiler.trace.recurrent import to_single_layers
 from clipcompiler.trace.source import line_of_traceback
 from clipcompiler.trace.traced import N, TracedLoss
 from clipcompiler.trace.without_grad import keep_regions_without_grad
@@ -203,6 +204,7 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
     loss = values[returned[0].name]
     graph.output((copies[loss],))
     to_normal_form(graph)
+    to_single_layers(graph)
     refuse_hidden_parameters(program, module)
     parameters, buffers, inputs = placeholders(program, module, graph, names)
     compute_once(graph, parameters, inputs)

@@ -67,4 +67,4 @@ def short_name(op: str) -> str:
     """``aten.mean.dim`` → ``mean``; an op of the user's own keeps its library."""
     library, _, rest = op.partition(".")
     name = rest.partition(".")[0].strip("_").removeprefix("native_").removesuffix("_functional").removesuffix("_legit")
-    return name if library == "aten" and name else f"{library}.{name}" if name else op
+    return name if library in ("aten", "clipcompiler") and name else f"{library}.{name}" if name else op

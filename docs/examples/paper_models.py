@@ -1,4 +1,4 @@
-"""The feed-forward and convolutional models of the paper, as plain modules.
+"""The feed-forward, convolutional and recurrent models of the paper, as plain modules.
 
 Source: Jaewoo Lee and Daniel Kifer, "Scaling up Differentially Private Deep Learning with Fast Per-Example
 Gradient Clipping", Proceedings on Privacy Enhancing Technologies 2021(1), 128-144, and the authors' released
@@ -24,7 +24,7 @@ VGG11_STAGES = (
     (512, 512),
 )  # configuration A: convolutions between two pools
 RESNET_STAGES = (64, 128, 256, 512)
-MODELS = ("mlp", "cnn", "vgg11", "resnet18")
+MODELS = ("mlp", "cnn", "rnn", "lstm", "vgg11", "resnet18")
 
 
 def scaled(features: int, width: float) -> int:
@@ -173,12 +173,40 @@ class ResNet18(nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
+class RowByRow(nn.Module):
+    """[N, channels, size, size] → [N, classes]: a recurrent layer of 128 reads row by row; its last output decides.
+
+    The rows of all channels stand side by side.
+    """
+
+    def __init__(
+        self,
+        layer: type[nn.RNN | nn.LSTM],
+        *,
+        width: float = 1.0,
+        channels: int = 1,
+        image_size: int = 28,
+        classes: int = 10,
+    ) -> None:
+        super().__init__()
+        self.recurrent = layer(channels * image_size, scaled(128, width), batch_first=True)
+        self.fc = nn.Linear(self.recurrent.hidden_size, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Classify the images."""
+        outputs, _ = self.recurrent(x.transpose(1, 2).flatten(2))
+        return self.fc(outputs[:, -1])
+
+
 def build(name: str, *, width: float = 1.0, channels: int = 1, image_size: int = 28, classes: int = 10) -> nn.Module:
     """The model called `name`, one of MODELS, with every hidden layer `width` times the paper's."""
     if name == "mlp":
         return MLP(width=width, channels=channels, image_size=image_size, classes=classes)
     if name == "cnn":
         return CNN(width=width, channels=channels, image_size=image_size, classes=classes)
+    if name in ("rnn", "lstm"):
+        layer = nn.LSTM if name == "lstm" else nn.RNN
+        return RowByRow(layer, width=width, channels=channels, image_size=image_size, classes=classes)
     if name == "vgg11":
         return VGG11(width=width, channels=channels, image_size=image_size, classes=classes)
     if name == "resnet18":

@@ -12,7 +12,7 @@ import clipcompiler as cc
 from paper_models import build
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
-NAMES = ("mlp", "cnn")
+NAMES = ("mlp", "cnn", "lstm")
 
 ALONE = """
 import sys, torch

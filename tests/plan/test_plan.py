@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import clipcompiler as cc
+from clipcompiler.dsl import equation, indices, out
 from clipcompiler.plan import Order
 from clipcompiler.trace import N
 from paper_models import build
@@ -55,6 +56,36 @@ def test_a_bias_is_folded_into_the_gram_of_its_weight():
     assert [plan[f"fc{k}.weight"].order for k in (1, 2, 3)] == [Order.RANK_ONE] * 3
     assert [plan[f"fc{k}.bias"].order for k in (1, 2)] == [Order.FOLDED] * 2
     assert plan["fc1.bias"].norm.flops == 0
+
+
+def test_several_biases_of_one_op_are_all_folded_in_and_all_counted():
+    """Σ K_ȳ (K_x + 2), by an op of its own with two biases, without positions and with two."""
+    with torch.library._scoped_library("plan_test", "DEF") as library:
+        library.define("affine(Tensor x, Tensor weight, Tensor a, Tensor b) -> Tensor")
+        library.impl("affine", lambda x, weight, a, b: F.linear(x, weight) + a + b, "CompositeImplicitAutograd")
+        op = torch.ops.plan_test.affine.default
+        n, s, i, o = indices("n *s i o")
+
+        @cc.op_rule(op)
+        def affine(x, weight, a, b):
+            """y[n,s,o] = Σ_i x[n,s,i] W[o,i] + a[o] + b[o]"""
+            return equation(out[n, s, o], x[n, s, i] * weight[o, i] + a[o] + b[o])
+
+        class TwoBiases(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.weight, self.a, self.b = (nn.Parameter(torch.randn(k)) for k in ((40, 30), 40, 40))
+
+            def forward(self, x):
+                return op(x, self.weight, self.a, self.b).square().flatten(1).mean(1)
+
+        rules = cc.default_rules | cc.RuleSet([affine])
+        step = cc.compile(TwoBiases().double(), rules=rules, max_grad_norm=3.0)
+        for shape, order in (((4, 30), Order.RANK_ONE), ((4, 2, 30), Order.GRAM)):
+            assert step.verify(torch.randn(shape, dtype=torch.float64)) < 1e-12
+            assert step.plan["weight"].order is order
+            assert [step.plan[name].order for name in ("a", "b")] == [Order.FOLDED] * 2
+            assert step.plan["a"].host is step.plan["b"].host
 
 
 def test_the_table_has_a_row_for_every_parameter_and_the_totals():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from layouts import relaid
-from placing import Placed, outputs, parameters_of, values_of
+from placing import Placed, outputs, parameters_of, readable, values_of
 from sampling import Size, Spec, batch_shape, by_example, drawn, into_place
 from torch import Tensor, nn
 
@@ -135,7 +135,7 @@ class Bench(nn.Module):
         found = []
         for k, variant in enumerate(self.variants):
             values = {name: self.operand(k, name, given) for name in variant.placed.sample.operands}
-            for y in outputs(variant.placed.sample(values, batch[0].shape[0])):
+            for y in readable(variant.placed.sample, variant.placed.sample(values, batch[0].shape[0])):
                 if y.is_floating_point() and y.dim() == len(variant.placed.out):
                     found.append(by_example(y, variant.placed.out, batch[0].shape[0]))
         return torch.cat(found, 1)

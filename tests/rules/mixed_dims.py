@@ -9,7 +9,7 @@ from one_op import TRIED
 from placing import form_of, rows_of, values_of
 from sampling import Sample, Spec, n
 
-from clipcompiler.dsl import Aligned, Equation
+from clipcompiler.dsl import Aligned, Equation, Inside
 
 __all__ = ["mixings"]
 
@@ -19,7 +19,7 @@ def mixings(sample: Sample) -> list[Sample]:
     if sample.placed:
         return [sample] if sample.mixed else []
     form = form_of(sample)
-    if not isinstance(form, (Aligned, Equation)):
+    if not isinstance(form, (Aligned, Equation, Inside)):
         return []
     aligned = {source for row in rows_of(form) for source in row}
     found = []
@@ -44,7 +44,7 @@ def runs(sample: Sample, examples: int) -> bool:
     return True
 
 
-def together(sample: Sample, form: Aligned | Equation, name: str, dim: int) -> Iterator[Sample]:
+def together(sample: Sample, form: Aligned | Equation | Inside, name: str, dim: int) -> Iterator[Sample]:
     """The examples in one dim: alone, with the dims of the same letter, of the same place, or of the same extent."""
     specs = sample.operands
     size = specs[name].shape[dim]
@@ -62,7 +62,7 @@ def together(sample: Sample, form: Aligned | Equation, name: str, dim: int) -> I
     yield with_sizes(placed(sample, every), size)
 
 
-def same_letter(form: Aligned | Equation, name: str, dim: int) -> set[tuple[str, int]]:
+def same_letter(form: Aligned | Equation | Inside, name: str, dim: int) -> set[tuple[str, int]]:
     """The dims that an equation reads at the same entry."""
     if not isinstance(form, Equation):
         return set()

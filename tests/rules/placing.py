@@ -12,12 +12,14 @@ from sampling import Sample, Size, Spec, n
 from torch import Tensor, fx
 
 from clipcompiler.axes.call import call
-from clipcompiler.dsl import Aligned, Auxiliary, Equation, RuleSet
+from clipcompiler.dsl import Aligned, Auxiliary, Equation, Inside, RuleSet
 from clipcompiler.dsl.ruleset import Form
 from clipcompiler.rules import default_rules
 from clipcompiler.trace.traced import TracedLoss
 
-__all__ = ["Placed", "affine_reads", "allowed", "form_of", "outputs", "parameters_of", "rows_of", "values_of"]
+__all__ = [
+    "Placed", "affine_reads", "allowed", "form_of", "outputs", "parameters_of", "readable", "rows_of", "values_of",
+]  # fmt: skip
 
 COMPOSITIONS = (n, 2 * n, n * 3, 2 * n * 2)
 
@@ -53,12 +55,13 @@ def form_of(sample: Sample, rules: RuleSet = default_rules) -> Form:
     return call(TracedLoss(graph, "Sample", {}, {}, ()), node, rule).form
 
 
-def rows_of(form: Aligned | Equation, rules: RuleSet = default_rules) -> list[list[tuple[str, int]]]:
-    """For each dim of the output the dims of operands that run along with it, through auxiliaries too.
+def rows_of(form: Aligned | Equation | Inside, rules: RuleSet = default_rules) -> list[list[tuple[str, int]]]:
+    """For each dim of the (first) output the dims of operands that run along with it, through auxiliaries too.
 
     A dim along which an auxiliary mixes runs along with nothing.
     """
     auxiliaries = {x.name: x for x in form.where} if isinstance(form, Equation) else {}
+    form = form.outputs[0] if isinstance(form, Inside) else form
     aligned = form.alignment() if isinstance(form, Equation) else form
     rows = []
     for row in aligned.dims:
@@ -81,6 +84,13 @@ def outputs(value: Any) -> list[Tensor]:
     return [value] if isinstance(value, Tensor) else [v for v in value if isinstance(v, Tensor)]
 
 
+def readable(sample: Sample, value: Any, rules: RuleSet = default_rules) -> list[Tensor]:
+    """The outputs of an op that a forward may read: not those that it returns for the equations of its rule."""
+    form = form_of(sample, rules)
+    kept = form.returned.values() if isinstance(form, Inside) else ()
+    return [y for place, y in enumerate(outputs(value)) if place not in kept]
+
+
 def allowed(
     sample: Sample, compositions: tuple[Size, ...] = COMPOSITIONS, rules: RuleSet = default_rules
 ) -> list[Placed]:
@@ -88,7 +98,7 @@ def allowed(
     if sample.placed:
         return [] if sample.mixed else [Placed(sample, sample.out)]
     form = form_of(sample, rules)
-    if not isinstance(form, (Aligned, Equation)) or (isinstance(form, Equation) and form.sizes):
+    if not isinstance(form, (Aligned, Equation, Inside)) or (isinstance(form, Equation) and form.sizes):
         return []
     rows = [[] if is_product(form, dim) else row for dim, row in enumerate(rows_of(form, rules))]
     shape = outputs(sample(values_of(sample)))[0].shape
@@ -100,7 +110,7 @@ def allowed(
     ]
 
 
-def is_product(form: Aligned | Equation, dim: int) -> bool:
+def is_product(form: Aligned | Equation | Inside, dim: int) -> bool:
     """Whether a dim of the output is a product of letters, such as group and channel: it has no extent of its own."""
     return isinstance(form, Equation) and any(isinstance(part.index[dim], sympy.Tuple) for part in form.parts)
 
@@ -120,6 +130,8 @@ def parameters_of(placed: Placed, rules: RuleSet = default_rules) -> list[str]:
     if isinstance(form, Equation):
         read = set() if reads_diagonal(form) else {k for k in placed.sample.operands if form.reads(k)}
         read -= affine_reads(form)
+    elif isinstance(form, Inside):
+        read = {k for k in placed.sample.operands if form.reads(k)}
     else:
         single = isinstance(placed.sample(values_of(placed.sample), 3), Tensor)
         read = set(placed.sample.operands) if isinstance(form, Aligned) and form.pointwise and single else set()

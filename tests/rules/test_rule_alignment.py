@@ -12,7 +12,7 @@ from all_samples import RULES, SAMPLES, samples_of
 from placing import form_of, is_product, outputs, rows_of, values_of
 from sampling import drawn, n
 
-from clipcompiler.dsl import Aligned, Equation, aten
+from clipcompiler.dsl import Aligned, Equation, Inside, aten
 
 #: Rules of ops that read no element.
 INSENSITIVE = {"create_like"}
@@ -26,7 +26,7 @@ def is_drawn(sample):
 def stated(sample):
     """The rows of a rule that aligns dims, else None."""
     form = form_of(sample)
-    return rows_of(form) if isinstance(form, (Aligned, Equation)) and not sample.mixed else None
+    return rows_of(form) if isinstance(form, (Aligned, Equation, Inside)) and not sample.mixed else None
 
 
 ALIGNED = [sample for sample in SAMPLES if stated(sample) is not None and "empty" not in str(sample.op)]

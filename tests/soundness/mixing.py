@@ -128,11 +128,11 @@ OF_MODELS = {
     "a buffer written with a gradient": (
         keep, {"f": nn.Linear(5, 3), "kept": torch.zeros(5)}, (5,), "its buffer kept in its forward, with a value"),
     "nn.RNN with the batch as time": (
-        lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.RNN(3, 3)}, (4, 5), "some batch sizes"),
+        lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.RNN(3, 3)}, (4, 5), "rnn_layer over dim 0"),
     "nn.LSTM with the batch as time": (
-        lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.LSTM(3, 3)}, (4, 5), "some batch sizes"),
+        lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.LSTM(3, 3)}, (4, 5), "lstm_layer over dim 0"),
     "nn.GRU with the batch as time": (
-        lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.GRU(3, 3)}, (4, 5), "some batch sizes"),
+        lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.GRU(3, 3)}, (4, 5), "gru_layer over dim 0"),
     "nn.MultiheadAttention with the batch as time": (
         lambda m, x: m.a(x, x, x)[0], {"a": nn.MultiheadAttention(4, 2)}, (3, 4), "pairs every example"),
     "nn.TransformerEncoderLayer with the batch as time": (
