@@ -5,7 +5,7 @@ batch x; ``OF_LOSSES`` of an output and a target. Each entry ends with what the 
 """
 
 import torch
-from mixing_parts import count, hard_negatives, info_nce, remember, scattered, statistics, token_mean
+from mixing_parts import assigned, count, hard_negatives, info_nce, remember, scattered, statistics, token_mean
 from torch import nn
 from torch.nn import functional as F
 
@@ -127,6 +127,8 @@ OF_MODELS = {
         (5,), "select over dim 0|buffer seen is updated from the whole batch"),
     "a count of steps in a buffer": (
         count, {"f": nn.Linear(5, 3), "steps": torch.zeros(())}, (5,), "updates its buffer steps"),
+    "a running mean, assigned": (
+        assigned, {"f": nn.Linear(5, 3), "seen": torch.zeros(5)}, (5,), "assigns the buffer seen"),
     "nn.RNN with the batch as time": (
         lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.RNN(3, 3)}, (4, 5), "some batch sizes"),
     "nn.LSTM with the batch as time": (
