@@ -86,7 +86,7 @@ def oracle(
                 found[name] += g
             losses.append(loss.detach().sum())
         norms.append(torch.stack([norm_of(found, group.parameters, dtype) for group in groups]))
-        factors.append(clipping.factors(norms[-1][None], bounds if len(groups) > 1 else max_grad_norm)[0])
+        factors.append(clipping.factors(norms[-1][None], bounds)[0])
         for group, factor in zip(groups, factors[-1], strict=True):
             for name in group.parameters:
                 total[name] += factor * found[name]

@@ -49,7 +49,7 @@ class Grouped(Clipping):
 
     def factors(self, norms: Tensor, max_grad_norm: float | Tensor) -> Tensor:
         """The other function's, of norms [N, groups] and bounds [groups]."""
-        bounds = torch.as_tensor(max_grad_norm).expand(norms.shape[-1])
+        bounds = torch.as_tensor(max_grad_norm, dtype=norms.dtype, device=norms.device).expand(norms.shape[-1])
         columns = zip(norms.unbind(-1), bounds, strict=True)
         return torch.stack([self.how.factors(column, bound) for column, bound in columns], -1)
 

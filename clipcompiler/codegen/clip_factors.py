@@ -49,7 +49,7 @@ def write_clip_factors(body: Body, plan: Plan, squares: Mapping[fx.Node, str]) -
     sums = [square_of(group, plan, squares) for group in groups]
     if len(groups) == 1:
         body.line(f"norms = ({sums[0]}).sqrt()")
-        share = ""
+        share = "" if groups[0].share == 1 else f" * {groups[0].share!r}"
     else:
         names = ", ".join(f"{k}: {group.name}" for k, group in enumerate(groups))
         body.comment(f"one column for each group of parameters: {names}")

@@ -61,6 +61,7 @@ def tracing(model: nn.Module) -> Iterator[Assumptions]:
             (SAVED_HOOKS, "__enter__", torchs_own_hooks(SAVED_HOOKS.__enter__)),
             (torch.Tensor, "detach_", no_detach_in_place(torch.Tensor.detach_)),
             (torch, "detach_", no_detach_in_place(torch.detach_)),
+            (nn.Module, "__setattr__", no_new_buffer(nn.Module.__setattr__)),
             (torch.inference_mode, "__enter__", no_inference_mode(torch.inference_mode.__enter__)),
             (torch.SymBool, "__bool__", same_branch(torch.SymBool.__bool__)),
             (ShapeEnv, "evaluate_expr", assumptions.recording(ShapeEnv.evaluate_expr)),
@@ -163,6 +164,24 @@ def no_detach_in_place(detach: Any) -> Any:
             "the forward calls detach_(), which cuts a gradient in place",
             origin=running_line("Tensor.detach_"),
             remedy="use y = x.detach()",
+        )
+
+    return checked
+
+
+def no_new_buffer(assign: Any) -> Any:
+    """``self.mean = 0.9 * self.mean + …`` puts another tensor in the place of a buffer, which no op shows."""
+
+    def checked(module: nn.Module, name: str, value: Any) -> None:
+        held = module.__dict__.get("_buffers", {}).get(name)
+        line = running_line(f"{type(module).__name__}.{name} = …")
+        if held is None or held is value or line is None:
+            assign(module, name, value)
+            return
+        raise UntraceableModel(
+            f"the forward assigns the buffer {name}, which a compiled step would leave as it was",
+            origin=line,
+            remedy="update the buffer outside the forward; what is only kept within one forward needs no buffer",
         )
 
     return checked

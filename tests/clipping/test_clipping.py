@@ -198,6 +198,24 @@ def test_layers_share_the_bound():
     assert "by group" in step.source
 
 
+@pytest.mark.parametrize("how", [cc.Flat(), cc.Normalize(), cc.Automatic(0.1)])
+@pytest.mark.parametrize("name", ["*", "body"])
+def test_one_group_keeps_to_its_own_bound(name, how):
+    """C_g = 0.5 C for all parameters: the contribution of an example alone is at most that, as is promised."""
+    model = model_of()
+    if name == "body":
+        model.head.requires_grad_(False)
+    step = cc.compile(model, losses, max_grad_norm=C, clipping=cc.PerGroup({name: 0.5}, how=how))
+    x, target = batch_of(5)
+    result, sums = step.gradients(50 * x, target)
+    assert step.sensitivity.add_remove == 0.5 * C
+    assert (result.clip_factors * result.norms).max() <= 0.5 * C
+    assert torch.stack([v.square().sum() for v in sums.values()]).sum().sqrt() <= 5 * 0.5 * C
+    assert step.verify(50 * x, target) <= 1e-10
+    truth = oracle(model, losses, (50 * x, target), max_grad_norm=C, clipping=step.clipping)
+    assert (truth.clip_factors * truth.norms).max() <= 0.5 * C
+
+
 def test_a_bias_of_another_group_is_not_folded_in():
     """Its square belongs to other norms."""
     clipping = cc.PerGroup({"body.bias": 1.0, "*": 1.0})

@@ -5,7 +5,7 @@ batch x; ``OF_LOSSES`` of an output and a target. Each entry ends with what the 
 """
 
 import torch
-from mixing_parts import hard_negatives, info_nce, keep, remember, scattered, statistics, token_mean
+from mixing_parts import assigned, hard_negatives, info_nce, keep, remember, scattered, statistics, token_mean
 from torch import nn
 from torch.nn import functional as F
 
@@ -127,6 +127,8 @@ OF_MODELS = {
         (5,), "select over dim 0|buffer seen is updated from the whole batch"),
     "a buffer written with a gradient": (
         keep, {"f": nn.Linear(5, 3), "kept": torch.zeros(5)}, (5,), "its buffer kept in its forward, with a value"),
+    "a running mean, assigned": (
+        assigned, {"f": nn.Linear(5, 3), "seen": torch.zeros(5)}, (5,), "assigns the buffer seen"),
     "nn.RNN with the batch as time": (
         lambda m, x: m.rnn(m.f(x))[0], {"f": nn.Linear(5, 3), "rnn": nn.RNN(3, 3)}, (4, 5), "rnn_layer over dim 0"),
     "nn.LSTM with the batch as time": (
