@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from inspect import signature
 from operator import itemgetter
@@ -112,6 +114,27 @@ class NormsByFormula(TorchFunctionMode):
         return function(*args, **given)
 
 
+class Unrounded(TorchFunctionMode):
+    """Within it nothing is cast to a narrower dtype than float64, as ``x.float()`` or ``softmax(…, dtype=float32)``.
+
+    A model that casts computes other roundings of a batch than of one example. What is compared are the equations.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Replaces the dtypes among the arguments, and the functions that are named after one."""
+        wide = pytree.tree_map_only(torch.dtype, lambda dtype: WIDE.get(dtype, dtype), (args, kwargs or {}))
+        return (Tensor.double if function in CASTS else function)(*wide[0], **wide[1])
+
+
+#: A program that may round a float64.
+ROUNDS = re.compile(r"torch\.(float32|float16|bfloat16|complex64|complex32)\b")
+#: The dtypes that would round a float64, and what takes their place; the methods that cast to one.
+WIDE = dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64) | {
+    dtype: torch.complex128 for dtype in (torch.complex64, torch.complex32)
+}
+CASTS: tuple[Any, ...] = (Tensor.float, Tensor.half, Tensor.bfloat16)
+
+
 def by_formula(named: dict[str, Any], *, own: bool) -> Tensor:
     """(x − μ)/√(σ² + ε) · W + b, by the statistics of each example's own channels or by running ones."""
     x: Tensor = named["input"]
@@ -180,28 +203,30 @@ def verify(
             "the model draws at random (dropout): a loop over examples draws other numbers than the batch; "
             "verify the model in eval mode, where the same equations are used"
         )
-    if ".to(torch." in step.source:  # the program rounds: its equations are checked in a float64 copy of the model
-        step = CompiledStep(
-            copied(step.model, torch.float64),
-            copied(step.loss_fn, torch.float64),
-            step.max_grad_norm,
-            step.tools,
+    with ExitStack() as stack:
+        if ROUNDS.search(step.source):  # the program rounds: its equations are checked in a float64 copy of the model
+            stack.enter_context(Unrounded())
+            step = CompiledStep(
+                copied(step.model, torch.float64),
+                copied(step.loss_fn, torch.float64),
+                step.max_grad_norm,
+                step.tools,
+                clipping=step.clipping,
+                examples_per_unit=step.examples_per_unit,
+            ).prepare(*batch[0], unit_ids=unit_ids, **batch[1])
+        result, gradients = step.latest.run(
+            batch_of(*batch), step.max_grad_norm, step.clipping, torch.float64, unit_ids=unit_ids
+        )
+        truth = oracle(
+            step.model,
+            step.loss_fn,
+            args,
+            kwargs,
+            max_grad_norm=step.max_grad_norm,
             clipping=step.clipping,
             examples_per_unit=step.examples_per_unit,
-        ).prepare(*batch[0], unit_ids=unit_ids, **batch[1])
-    result, gradients = step.latest.run(
-        batch_of(*batch), step.max_grad_norm, step.clipping, torch.float64, unit_ids=unit_ids
-    )
-    truth = oracle(
-        step.model,
-        step.loss_fn,
-        args,
-        kwargs,
-        max_grad_norm=step.max_grad_norm,
-        clipping=step.clipping,
-        examples_per_unit=step.examples_per_unit,
-        unit_ids=unit_ids,
-    )
+            unit_ids=unit_ids,
+        )
     error = max(relative(result.norms, truth.norms), relative_sums(gradients, truth.gradients))
     if not error <= tolerance:
         raise VerificationError(f"the compiled step differs from the loop by {error:.3g}, more than {tolerance:.3g}")

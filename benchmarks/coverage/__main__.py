@@ -76,7 +76,11 @@ def wanted(options: argparse.Namespace, results: dict[str, Any]) -> Sequence[Cas
     """The cases that are asked for and have no result yet."""
     families = options.results.with_suffix(".families.json")
     named = {c.name: c for c in (*language_cases(), *image_cases(families)) if re.search(options.only, c.name)}
-    return [c for c in list(named.values())[:: options.every] if c.name not in results or again(results[c.name], options.redo)]
+    return [
+        c
+        for c in list(named.values())[:: options.every]
+        if c.name not in results or again(results[c.name], options.redo)
+    ]
 
 
 def again(result: dict[str, Any], redo: str | None) -> bool:

@@ -21,7 +21,12 @@ CLASSES = 10
 SIDES = (64, 96, 128, 160, None)
 #: Fewer blocks, where a model has more parameters than ``MANY``.
 MANY = 12_000_000
-FEWER: tuple[dict[str, Any], ...] = ({"depth": 2}, {"depths": (1, 1, 1, 1)}, {"layers": (1, 1, 1, 1)}, {"num_blocks": 2})
+FEWER: tuple[dict[str, Any], ...] = (
+    {"depth": 2},
+    {"depths": (1, 1, 1, 1)},
+    {"layers": (1, 1, 1, 1)},
+    {"num_blocks": 2},
+)
 
 
 def image_cases(families: Path) -> Iterator[Case]:

@@ -87,8 +87,8 @@ def has_experts(model: Any) -> bool:
 def random_words(model: Any, task: str) -> tuple[Tensor, Tensor]:
     """Ids [N, T], the last of which ends the sentence, and a class for each, or for each word."""
     ids = torch.randint(FIRST_WORD, VOCABULARY - 1, (EXAMPLES, POSITIONS))
-    if isinstance(model.config.eos_token_id, int):
-        ids[:, -1] = model.config.eos_token_id
+    if isinstance(end := getattr(model.config, "eos_token_id", None), int):
+        ids[:, -1] = end
     if task == "causal":
         return ids, torch.randint(FIRST_WORD, VOCABULARY - 1, (EXAMPLES, POSITIONS))
     return ids, torch.randint(model.config.num_labels, (EXAMPLES,))

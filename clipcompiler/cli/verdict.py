@@ -97,9 +97,7 @@ def examine(
     return verdict
 
 
-def verified(
-    verdict: Verdict, args: Sequence[Any], kwargs: dict[str, Any], tolerance: float, part: Progress
-) -> None:
+def verified(verdict: Verdict, args: Sequence[Any], kwargs: dict[str, Any], tolerance: float, part: Progress) -> None:
     """Compares the step of a verdict with the loop over examples."""
     step = verdict.step
     assert step is not None
