@@ -21,7 +21,7 @@ from clipcompiler.clipping import Clipping, Flat
 from clipcompiler.runtime import CompiledStep
 from clipcompiler.runtime.batch import batch_of, cast
 
-__all__ = ["NormsByFormula", "Oracle", "VerificationError", "oracle", "verify"]
+__all__ = ["NormsByFormula", "Oracle", "Unrounded", "VerificationError", "oracle", "verify"]
 
 ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
 
@@ -129,9 +129,8 @@ class Unrounded(TorchFunctionMode):
 #: A program that may round a float64.
 ROUNDS = re.compile(r"torch\.(float32|float16|bfloat16|complex64|complex32)\b")
 #: The dtypes that would round a float64, and what takes their place; the methods that cast to one.
-WIDE = dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64) | {
-    dtype: torch.complex128 for dtype in (torch.complex64, torch.complex32)
-}
+WIDE = dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64)
+WIDE |= dict.fromkeys((torch.complex64, torch.complex32), torch.complex128)
 CASTS: tuple[Any, ...] = (Tensor.float, Tensor.half, Tensor.bfloat16)
 
 

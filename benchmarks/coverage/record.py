@@ -13,6 +13,7 @@ from torch import nn
 from benchmarks.coverage.case import Built, Case, NotBuilt
 from clipcompiler.cli.verdict import Verdict, examine
 from clipcompiler.errors import CompileError, UntraceableModel
+from clipcompiler.verify import Unrounded
 
 __all__ = ["TOLERANCE", "recorded"]
 
@@ -32,17 +33,21 @@ def recorded(case: Case, *, freeze_embeddings: bool) -> dict[str, Any]:
     if freeze_embeddings:
         freeze(built.model)
     building = time.perf_counter() - start
-    verdict = examine(built.model, built.loss_fn, built.batch, tolerance=TOLERANCE)
+    verdict = examined(built)
     record |= described(verdict)
     record["seconds"] = {"build": round(building, 2), **record["seconds"]}
     if isinstance(verdict.problem, UntraceableModel) and built.model.training:
-        record["in_eval_mode"] = in_eval_mode(built)
+        built.model.eval()  # what torch cannot trace in training mode it may in this one
+        record["in_eval_mode"] = examined(built).status.value
     return record
 
 
-def in_eval_mode(built: Built) -> str:
-    """The verdict in eval mode of a model that torch cannot trace in training mode."""
-    return examine(built.model.eval(), built.loss_fn, built.batch, tolerance=TOLERANCE).status.value
+def examined(built: Built) -> Verdict:
+    """The verdict of a model in float64, with the casts of its own forward left out."""
+    model = built.model.double()
+    batch = [t.double() if t.is_floating_point() else t for t in built.batch]
+    with Unrounded():
+        return examine(model, built.loss_fn, batch, tolerance=TOLERANCE)
 
 
 def freeze(model: nn.Module) -> None:

@@ -78,7 +78,7 @@ BY_TYPE: dict[str, dict[str, Any]] = {
 
 
 def shrunken(config: Any, **more: Any) -> Any:
-    """A small configuration of the class of ``config``, with nothing dropped at random; ``more`` are set as they are."""
+    """A small configuration of the class of ``config``, with nothing dropped at random; ``more`` is set as it is."""
     values = {**small_values(config), **BY_TYPE.get(config.model_type, {}), **more}
     kinds = vars(config).get("layer_types", vars(config).get("layers_block_type"))
     each = list(dict.fromkeys(kinds)) if isinstance(kinds, (list, tuple)) else []
@@ -115,7 +115,7 @@ def small_values(config: Any) -> dict[str, Any]:
         elif value is None and name in ("head_dim", "vocab_size"):
             found[name] = BY_NAME[name]
     heads = {v for k, v in own.items() if k in ATTENTION_HEADS and is_number(v)}
-    for name in set(KEY_HEADS.split()) & set(own):
+    for name in KEY_HEADS & set(own):
         value = own[name]
         found[name] = HEADS if value is None or value in heads else 1 if value == 1 else HEADS // 2
     return {**found, **relations(own, found), **{k: v for k, v in TOKENS.items() if k in own}}

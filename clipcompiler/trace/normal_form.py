@@ -51,23 +51,22 @@ def squeezed_dims(node: fx.Node) -> list[int]:
     return [d % len(shape) for d in dims if isinstance(shape[d], int) and shape[d] == 1]
 
 
-def repeated_examples(node: fx.Node) -> tuple[int, Any, bool] | None:
-    """Where a node repeats the elements of one dim of a symbolic extent alone: dim, times, and each or the whole."""
+def repeated_examples(node: fx.Node) -> tuple[int, int, bool] | None:
+    """Where a node repeats one dim: that dim, how often, and whether each element by itself.
+
+    ``repeat_interleave`` of any dim, ``repeat`` of one alone whose extent is a symbol.
+    """
     if node.target is aten.repeat_interleave.self_int and len(node.args) > 2 and node.args[2] is not None:
-        dim: Any = node.args[2]
-        times: Any = node.args[1]
-        each = True
-    elif node.target is aten.repeat.default:
+        shape = node.args[0].meta["val"].shape  # type: ignore[union-attr]
+        times, dim = node.args[1], node.args[2] % len(shape)  # type: ignore[operator]
+        return (dim, times, True) if isinstance(times, int) else None
+    if node.target is aten.repeat.default:
+        shape = node.args[0].meta["val"].shape  # type: ignore[union-attr]
         numbers: Any = node.args[1]
         more = [d for d, r in enumerate(numbers) if r != 1]
-        if len(more) != 1 or len(numbers) != len(node.args[0].meta["val"].shape):  # type: ignore[union-attr]
-            return None
-        dim, times, each = more[0], numbers[more[0]], False
-    else:
-        return None
-    shape = node.args[0].meta["val"].shape  # type: ignore[union-attr]
-    is_number = isinstance(shape[dim], int) or not isinstance(times, int)
-    return None if is_number else (dim % len(shape), times, each)
+        if len(more) == 1 and len(numbers) == len(shape) and isinstance(shape[more[0]], torch.SymInt):
+            return (more[0], numbers[more[0]], False) if isinstance(numbers[more[0]], int) else None
+    return None
 
 
 def spread(graph: fx.Graph, node: fx.Node, dim: int, times: int, each: bool) -> None:
