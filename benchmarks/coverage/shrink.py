@@ -50,10 +50,8 @@ SMALL: list[tuple[int, str]] = [
      "num_position_embeddings image_size"),
 ]  # fmt: skip
 BY_NAME = {name: value for value, names in SMALL for name in names.split()}
-KEY_HEADS = (
-    "num_key_value_heads num_kv_heads swa_num_key_value_heads n_head_kv num_key_value_groups multi_query_group_num"
-)
-ATTENTION_HEADS = "num_attention_heads num_heads n_head n_heads swa_num_attention_heads attention_heads".split()
+KEY_HEADS = {"num_key_value_heads", "num_kv_heads", "swa_num_key_value_heads", "n_head_kv", "multi_query_group_num"}
+ATTENTION_HEADS = {"num_attention_heads", "num_heads", "n_head", "n_heads", "swa_num_attention_heads"}
 TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
 

@@ -1,4 +1,4 @@
-"""torchvision without its compiled ops, which a torch for the CPU may not load: timm and transformers import it only."""
+"""torchvision without its compiled ops, which a torch for the CPU may not load; others only import it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DECLARED = re.compile(r'register_(?:meta|fake)\("(?:torchvision::)?(\w+)"')
 
 
 def declare_ops() -> torch.library.Library | None:
-    """Declares the ops of torchvision by name, in a library to be kept alive; ``None`` where there is no torchvision."""
+    """Declares the ops of torchvision by name, in a library to be kept alive; ``None`` without torchvision."""
     found = importlib.util.find_spec("torchvision")
     if found is None or found.origin is None:
         return None
