@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -118,7 +117,20 @@ class Unrounded(TorchFunctionMode):
     """Within it nothing is cast to a narrower dtype than float64, as ``x.float()`` or ``softmax(…, dtype=float32)``.
 
     A model that casts computes other roundings of a batch than of one example. What is compared are the equations.
+    New tensors are float64 where the forward names no dtype.
     """
+
+    def __enter__(self) -> Unrounded:
+        """Makes float64 the default dtype."""
+        self.default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        entered: Unrounded = super().__enter__()  # type: ignore[no-untyped-call]
+        return entered
+
+    def __exit__(self, *exception: Any) -> None:
+        """Puts the default dtype back."""
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        torch.set_default_dtype(self.default)
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Replaces the dtypes among the arguments, and the functions that are named after one."""
@@ -126,8 +138,6 @@ class Unrounded(TorchFunctionMode):
         return (Tensor.double if function in CASTS else function)(*wide[0], **wide[1])
 
 
-#: A program that may round a float64.
-ROUNDS = re.compile(r"torch\.(float32|float16|bfloat16|complex64|complex32)\b")
 #: The dtypes that would round a float64, and what takes their place; the methods that cast to one.
 WIDE = dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64)
 WIDE |= dict.fromkeys((torch.complex64, torch.complex32), torch.complex128)
@@ -203,7 +213,7 @@ def verify(
             "verify the model in eval mode, where the same equations are used"
         )
     with ExitStack() as stack:
-        if ROUNDS.search(step.source):  # the program rounds: its equations are checked in a float64 copy of the model
+        if rounds(step):  # the program rounds: its equations are checked in a float64 copy of the model
             stack.enter_context(Unrounded())
             step = CompiledStep(
                 copied(step.model, torch.float64),
@@ -230,6 +240,14 @@ def verify(
     if not error <= tolerance:
         raise VerificationError(f"the compiled step differs from the loop by {error:.3g}, more than {tolerance:.3g}")
     return error
+
+
+def rounds(step: CompiledStep) -> bool:
+    """Whether the program of a step casts: its forward to a narrower dtype than float64, or its sums to a wider one."""
+    calls = ((node.args, node.kwargs) for node in step.plan.derived.axes.traced.ops())
+    return ".to(torch." in step.source or any(
+        isinstance(v, torch.dtype) and v in WIDE for v in pytree.tree_leaves([*calls])
+    )
 
 
 def draws(step: CompiledStep) -> bool:

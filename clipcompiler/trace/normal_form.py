@@ -58,8 +58,8 @@ def repeated_examples(node: fx.Node) -> tuple[int, int, bool] | None:
     """
     if node.target is aten.repeat_interleave.self_int and len(node.args) > 2 and node.args[2] is not None:
         shape = node.args[0].meta["val"].shape  # type: ignore[union-attr]
-        times, dim = node.args[1], node.args[2] % len(shape)  # type: ignore[operator]
-        return (dim, times, True) if isinstance(times, int) else None
+        times, dim = node.args[1], node.args[2]
+        return (dim % len(shape), times, True) if isinstance(times, int) and isinstance(dim, int) else None
     if node.target is aten.repeat.default:
         shape = node.args[0].meta["val"].shape  # type: ignore[union-attr]
         numbers: Any = node.args[1]
