@@ -75,7 +75,8 @@ def arguments() -> argparse.Namespace:
 def wanted(options: argparse.Namespace, results: dict[str, Any]) -> Sequence[Case]:
     """The cases that are asked for and have no result yet."""
     families = options.results.with_suffix(".families.json")
-    named = {c.name: c for c in (*language_cases(), *image_cases(families)) if re.search(options.only, c.name)}
+    known = (*language_cases(), *image_cases(families, options.only))
+    named = {c.name: c for c in known if re.search(options.only, c.name)}
     return [
         c
         for c in list(named.values())[:: options.every]

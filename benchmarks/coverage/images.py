@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ __all__ = ["image_cases"]
 CLASSES = 10
 #: Sides of the images, tried in this order; ``None`` is the model's own.
 SIDES = (64, 96, 128, 160, None)
+#: Models that are not the smallest of their family, by name.
+LARGE = re.compile("large|huge|giant|xxl|xlarge|so\\d+m|_xl|_l_|_h_")
 #: Fewer blocks, where a model has more parameters than ``MANY``.
 MANY = 12_000_000
 FEWER: tuple[dict[str, Any], ...] = (
@@ -29,8 +32,12 @@ FEWER: tuple[dict[str, Any], ...] = (
 )
 
 
-def image_cases(families: Path) -> Iterator[Case]:
+def image_cases(families: Path, only: str = "") -> Iterator[Case]:
     """A case for each family and mode; the smallest models are looked for once and kept in ``families``."""
+    import timm
+
+    if not any(re.search(only, f"timm/{mode}/{m}") for m in timm.list_modules() for mode in ("training", "eval")):
+        return
     if not families.exists():
         families.parent.mkdir(parents=True, exist_ok=True)
         families.write_text(json.dumps(smallest_models(), indent=1))
@@ -48,7 +55,8 @@ def smallest_models() -> dict[str, tuple[str, bool]]:
     found: dict[str, tuple[str, bool]] = {}
     for family in tqdm(timm.list_modules(), desc="families of timm"):
         sizes: dict[str, tuple[int, bool]] = {}
-        for name in timm.list_models(module=family):
+        names = timm.list_models(module=family)
+        for name in [n for n in names if not LARGE.search(n)] or names:
             try:
                 with torch.device("meta"):
                     model = timm.create_model(name, pretrained=False, num_classes=CLASSES)
