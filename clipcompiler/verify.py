@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from inspect import signature
 from operator import itemgetter
@@ -21,11 +21,7 @@ from clipcompiler.runtime import CompiledStep
 from clipcompiler.runtime.batch import batch_of, cast
 from clipcompiler.trace import random_ops
 
-__all__ = ["NormsByFormula", "Oracle", "VerificationError", "oracle", "verify"]
-
-
-#: What a program writes where it has a dtype of its own.
-CASTS = (".to(torch.", "_to_copy.default(")
+__all__ = ["NormsByFormula", "Oracle", "Unrounded", "VerificationError", "oracle", "verify"]
 
 
 class VerificationError(AssertionError):
@@ -131,6 +127,37 @@ class NormsByFormula(TorchFunctionMode):
         return function(*args, **given)
 
 
+class Unrounded(TorchFunctionMode):
+    """Within it nothing is cast to a narrower dtype than float64, as ``x.float()`` or ``softmax(…, dtype=float32)``.
+
+    A model that casts computes other roundings of a batch than of one example. What is compared are the equations.
+    New tensors are float64 where the forward names no dtype.
+    """
+
+    def __enter__(self) -> Unrounded:
+        """Makes float64 the default dtype."""
+        self.default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        entered: Unrounded = super().__enter__()  # type: ignore[no-untyped-call]
+        return entered
+
+    def __exit__(self, *exception: Any) -> None:
+        """Puts the default dtype back."""
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        torch.set_default_dtype(self.default)
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Replaces the dtypes among the arguments, and the functions that are named after one."""
+        wide = pytree.tree_map_only(torch.dtype, lambda dtype: WIDE.get(dtype, dtype), (args, kwargs or {}))
+        return (Tensor.double if function in CASTS else function)(*wide[0], **wide[1])
+
+
+#: The dtypes that would round a float64, and what takes their place; the methods that cast to one.
+WIDE = dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64)
+WIDE |= dict.fromkeys((torch.complex64, torch.complex32), torch.complex128)
+CASTS: tuple[Any, ...] = (Tensor.float, Tensor.half, Tensor.bfloat16)
+
+
 def by_formula(named: dict[str, Any], *, own: bool) -> Tensor:
     """(x − μ)/√(σ² + ε) · W + b, by the statistics of each example's own channels or by running ones."""
     x: Tensor = named["input"]
@@ -206,34 +233,42 @@ def verify(
             "the model draws at random (dropout): a loop over examples draws other numbers than the batch; "
             "verify the model in eval mode, where the same equations are used"
         )
-    if any(
-        cast in step.source for cast in CASTS
-    ):  # the program rounds: its equations are checked in a float64 copy of the model
-        step = CompiledStep(
-            copied(step.model, torch.float64),
-            copied(step.loss_fn, torch.float64),
-            step.max_grad_norm,
-            step.tools,
+    with ExitStack() as stack:
+        if rounds(step):  # the program rounds: its equations are checked in a float64 copy of the model
+            stack.enter_context(Unrounded())
+            step = CompiledStep(
+                copied(step.model, torch.float64),
+                copied(step.loss_fn, torch.float64),
+                step.max_grad_norm,
+                step.tools,
+                clipping=step.clipping,
+                examples_per_unit=step.examples_per_unit,
+            ).prepare(*batch[0], unit_ids=unit_ids, **batch[1])
+        result, gradients = step.latest.run(
+            batch_of(*batch), step.max_grad_norm, step.clipping, torch.float64, unit_ids=unit_ids
+        )
+        truth = oracle(
+            step.model,
+            step.loss_fn,
+            args,
+            kwargs,
+            max_grad_norm=step.max_grad_norm,
             clipping=step.clipping,
             examples_per_unit=step.examples_per_unit,
-        ).prepare(*batch[0], unit_ids=unit_ids, **batch[1])
-    result, gradients = step.latest.run(
-        batch_of(*batch), step.max_grad_norm, step.clipping, torch.float64, unit_ids=unit_ids
-    )
-    truth = oracle(
-        step.model,
-        step.loss_fn,
-        args,
-        kwargs,
-        max_grad_norm=step.max_grad_norm,
-        clipping=step.clipping,
-        examples_per_unit=step.examples_per_unit,
-        unit_ids=unit_ids,
-    )
+            unit_ids=unit_ids,
+        )
     error = max(relative(result.norms, truth.norms), relative_sums(gradients, truth.gradients))
     if not error <= tolerance:
         raise VerificationError(f"the compiled step differs from the loop by {error:.3g}, more than {tolerance:.3g}")
     return error
+
+
+def rounds(step: CompiledStep) -> bool:
+    """Whether the program of a step casts: its forward to a narrower dtype than float64, or its sums to a wider one."""
+    calls = ((node.args, node.kwargs) for node in step.plan.derived.axes.traced.ops())
+    return ".to(torch." in step.source or any(
+        isinstance(v, torch.dtype) and v in WIDE for v in pytree.tree_leaves([*calls])
+    )
 
 
 def draws(step: CompiledStep) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import sympy
 
+from clipcompiler.errors import CompileError
 from clipcompiler.origin import Origin
 from clipcompiler.trace.source import is_users
 
@@ -20,9 +21,16 @@ Line = tuple[str, int]
 
 
 class Assumptions:
-    """The conditions on sizes that torch has decided, in order, each with the line that was running."""
+    """The conditions on sizes that torch has decided, in order, each with the line that was running.
+
+    Attributes:
+        seen: the conditions.
+        for_more_than_one: what is to be raised where a batch of one turns out to run other code; ``None`` where no
+            branch of the forward tells it apart.
+    """
 
     def __init__(self) -> None:
+        self.for_more_than_one: CompileError | None = None
         self.seen: dict[sympy.Basic, tuple[bool, Line | None]] = {}
 
     def recording(self, evaluate: Any) -> Any:

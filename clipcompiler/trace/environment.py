@@ -40,7 +40,8 @@ def tracing(model: nn.Module) -> Iterator[Assumptions]:
 
     Raises:
         UntraceableModel: for a backward of the user's own (``autograd.Function``, hooks), and for a Python
-            branch on the batch size that goes one way for some sizes and another way for others.
+            branch on the batch size that goes one way for some sizes and another way for others. One that does so
+            for a batch of one alone is noted in the assumptions.
     """
     refuse_hooks(model)
     assumptions = Assumptions()
@@ -63,7 +64,7 @@ def tracing(model: nn.Module) -> Iterator[Assumptions]:
             (torch, "detach_", no_detach_in_place(torch.detach_)),
             (nn.Module, "__setattr__", no_new_buffer(nn.Module.__setattr__)),
             (torch.inference_mode, "__enter__", no_inference_mode(torch.inference_mode.__enter__)),
-            (torch.SymBool, "__bool__", same_branch(torch.SymBool.__bool__)),
+            (torch.SymBool, "__bool__", same_branch(torch.SymBool.__bool__, assumptions)),
             (ShapeEnv, "evaluate_expr", assumptions.recording(ShapeEnv.evaluate_expr)),
         ):
             stack.enter_context(mock.patch.object(target, name, replacement))
@@ -223,19 +224,25 @@ def refuse_hooks(model: nn.Module) -> None:
             )
 
 
-def same_branch(decide: Any) -> Any:
-    """``bool`` of a condition on sizes; one that depends on the batch size must hold for every N ≥ 1, or for none."""
+def same_branch(decide: Any, assumptions: Assumptions) -> Any:
+    """``bool`` of a condition on sizes; one that depends on the batch size must hold for every N ≥ 2, or for none.
+
+    One that decides otherwise for N = 1 alone is noted: whether a batch of one runs the same code is to be proven.
+    """
 
     def checked(condition: torch.SymBool) -> bool:
         decision: bool = decide(condition)
         expression = getattr(condition.node, "expr", None)
         caller = sys._getframe(1).f_code.co_filename
         if is_users(caller) and isinstance(expression, sympy.Basic) and differs(expression, decision):
-            raise UntraceableModel(
+            refusal = UntraceableModel(
                 "the model branches on the batch size, and would run other code for another one",
                 origin=running_line("branch on the batch size"),
                 remedy="write one code path for every batch size; x.squeeze(dim) and x.expand need no branch",
             )
+            if differs(expression, decision, least=2):
+                raise refusal
+            assumptions.for_more_than_one = assumptions.for_more_than_one or refusal
         return decision
 
     return checked

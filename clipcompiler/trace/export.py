@@ -20,6 +20,7 @@ from clipcompiler.errors import CompileError, UnsupportedLoss, UntraceableModel
 from clipcompiler.origin import Origin
 from clipcompiler.trace.assumptions import Assumptions, differs
 from clipcompiler.trace.batch_norm import refuse_batch_norm
+from clipcompiler.trace.batch_of_one import same_for_one
 from clipcompiler.trace.computed_once import compute_once
 from clipcompiler.trace.decompose import HasRule, decomposed, is_reference_of_loss
 from clipcompiler.trace.environment import tracing
@@ -60,37 +61,48 @@ def trace(
         UntraceableModel: where ``torch.export`` cannot express the model as a graph.
     """
     module = ModelWithLoss(model, loss_fn)
-    batch = example_batch((tuple(args), dict(kwargs or {})), examples_per_unit)
+    batch = (tuple(args), dict(kwargs or {}))
+    names = names_of_inputs(model, loss_fn, args, dict(kwargs or {}))
+    examples = Dim("N") if examples_per_unit == 1 else examples_per_unit * Dim("units")
     try:
-        program, literals, refusal = exported(module, batch, examples_per_unit, has_rule)
+        program, literals, refusal, for_more_than_one = exported(
+            module, empty(batch, prime_size(batch) * examples_per_unit), examples, has_rule
+        )
+        traced = told_apart(program, module, names)
+        if for_more_than_one is not None and refusal is None:
+            refusal = for_more_than_one
+            if examples_per_unit == 1:
+                alone, *_ = exported(module, empty(batch, 1), None, has_rule)
+                refusal = None if same_for_one(traced, told_apart(alone, module, names, alone=True)) else refusal
     except CompileError:
         raise
     except Exception as error:
         refuse_batch_norm(error)
         raise untraceable(error) from error
-    traced = told_apart(program, module, names_of_inputs(model, loss_fn, args, dict(kwargs or {})))
     return replace(traced, examples_per_unit=examples_per_unit, literals=literals, refusal=refusal)
 
 
-def example_batch(batch: Any, examples_per_unit: int = 1) -> Any:
-    """The same batch with another number of units: a prime that no dim of it has, so that no dim is taken for it."""
+def prime_size(batch: Any) -> int:
+    """A number of units to trace with: a prime that no dim of the batch has, so that no dim is taken for it."""
     leaves = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
     sizes = {size for leaf in leaves for size in leaf.shape[1:]}
-    number = next(p for p in count(5) if p not in sizes and all(p % k for k in range(2, p)))
-    size = number * examples_per_unit
+    return next(p for p in count(5) if p not in sizes and all(p % k for k in range(2, p)))
+
+
+def empty(batch: Any, size: int) -> Any:
+    """A batch of the same kind with another number of examples."""
     return pytree.tree_map_only(Tensor, lambda t: t.new_empty((size, *t.shape[1:])), batch)
 
 
 def exported(
-    module: ModelWithLoss, batch: Any, examples_per_unit: int = 1, has_rule: HasRule | None = None
-) -> tuple[ExportedProgram, frozenset[str], UntraceableModel | None]:
-    """``torch.export`` with one symbol for the batch size, then made functional, composite ops with a rule kept whole.
+    module: ModelWithLoss, batch: Any, examples: Any, has_rule: HasRule | None = None
+) -> tuple[ExportedProgram, frozenset[str], CompileError | None, CompileError | None]:
+    """``torch.export`` with a symbol for the batch size, then made functional, composite ops with a rule kept whole.
 
-    Beside it the names of the constants that the forward makes from literals, and the refusal of a program that holds
-    for some batch sizes only.
+    Beside it the names of the constants that the forward makes from literals, the refusal of a program that holds
+    for some batch sizes only, and that of one which is yet to be proven for a batch of one.
     """
-    examples = Dim("N") if examples_per_unit == 1 else examples_per_unit * Dim("units")
-    dims = pytree.tree_map(lambda leaf: {0: examples} if isinstance(leaf, Tensor) else None, batch)
+    dims = pytree.tree_map(lambda leaf: {0: examples} if isinstance(leaf, Tensor) and examples else None, batch)
     with tracing(module) as assumptions:
         try:
             program, refusal = exported_at_once_or_deferred(module, batch, dims, assumptions)
@@ -102,7 +114,7 @@ def exported(
             functional: ExportedProgram = program.run_decompositions({})
             if has_rule is not None:
                 functional = decomposed(functional, has_rule, assumptions)
-    return functional, literals, refusal
+    return functional, literals, refusal, assumptions.for_more_than_one
 
 
 def literals_of(program: ExportedProgram) -> frozenset[str]:
@@ -177,7 +189,7 @@ def without_mistaken_references() -> Iterator[None]:
         decomposition_table.update(hidden)
 
 
-def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]) -> TracedLoss:
+def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str], *, alone: bool = False) -> TracedLoss:
     """The exported graph, with placeholders named by what they are and dead code removed."""
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
@@ -217,7 +229,7 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
         buffers,
         inputs,
         updates,
-        batch_symbol(graph, inputs),
+        batch_symbol(graph, inputs, alone=alone),
         constants,
     )
     reach(graph, [*updates.values()])
@@ -232,10 +244,12 @@ def reach(graph: fx.Graph, kept: list[fx.Node]) -> None:
             graph.erase_node(node)
 
 
-def batch_symbol(graph: fx.Graph, inputs: tuple[str, ...]) -> Any:
-    """The symbol that stands for the batch size in the exported shapes."""
+def batch_symbol(graph: fx.Graph, inputs: tuple[str, ...], *, alone: bool = False) -> Any:
+    """The symbol that stands for the batch size in the exported shapes; N where they are those of a batch of one."""
     node = next(n for n in graph.nodes if n.name == inputs[0])
     size = node.meta["val"].shape[0]
+    if alone and isinstance(size, int):
+        return N
     symbols = size.node.expr.free_symbols if isinstance(size, torch.SymInt) else ()
     if len(symbols) != 1:
         raise UntraceableModel(

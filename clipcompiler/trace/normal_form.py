@@ -3,8 +3,10 @@
     _native_batch_norm_legit_no_training(x, W, b, μ, σ², …)[0] → batch_norm(x, W, b, μ, σ², training=False, …)
     native_dropout(x, p, True)[0]                              → dropout(x, p, True)
     squeeze(x), squeeze(x, dims)                               → squeeze(x, those dims of extent 1)
+    repeat_interleave(x, r, dim), repeat(x, [1, r, 1]) with examples in dim
+                                                               → reshape(expand(unsqueeze(x)))
 
-The last keeps a batch of one example a batch.
+The third keeps a batch of one example a batch; the last shows where each example is repeated to.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ def to_normal_form(graph: fx.Graph) -> None:
                 node.target, node.args = aten.squeeze.dims, (x, ones)
             else:
                 node.replace_all_uses_with(x)
+        elif (repeated := repeated_examples(node)) is not None:
+            spread(graph, node, *repeated)
 
 
 def squeezed_dims(node: fx.Node) -> list[int]:
@@ -51,6 +55,55 @@ def squeezed_dims(node: fx.Node) -> list[int]:
     asked = node.args[1] if len(node.args) > 1 else list(range(len(shape)))
     dims = [asked] if isinstance(asked, int) else list(asked)  # type: ignore[arg-type]
     return [d % len(shape) for d in dims if isinstance(shape[d], int) and shape[d] == 1]
+
+
+def repeated_examples(node: fx.Node) -> tuple[int, int, bool] | None:
+    """Where a node repeats one dim: that dim, how often, and whether each element by itself.
+
+    ``repeat_interleave`` of any dim, ``repeat`` of one alone whose extent is a symbol.
+    """
+    if node.target is aten.repeat_interleave.self_int and len(node.args) > 2 and node.args[2] is not None:
+        shape = node.args[0].meta["val"].shape  # type: ignore[union-attr]
+        times, dim = node.args[1], node.args[2]
+        return (dim % len(shape), times, True) if isinstance(times, int) and isinstance(dim, int) else None
+    if node.target is aten.repeat.default:
+        shape = node.args[0].meta["val"].shape  # type: ignore[union-attr]
+        numbers: Any = node.args[1]
+        more = [d for d, r in enumerate(numbers) if r != 1]
+        if len(more) == 1 and len(numbers) == len(shape) and isinstance(shape[more[0]], torch.SymInt):
+            return (more[0], numbers[more[0]], False) if isinstance(numbers[more[0]], int) else None
+    return None
+
+
+def spread(graph: fx.Graph, node: fx.Node, dim: int, times: int, each: bool) -> None:
+    """repeat_interleave(x, r, dim) → x[…, s, 1, …] → […, s, r, …] → […, s·r, …]; repeat has r before s."""
+    x, at = node.args[0], dim + 1 if each else dim
+    shape = list(x.meta["val"].shape)  # type: ignore[union-attr]
+
+    def made(target: Any, *args: Any) -> fx.Node:
+        new = graph.call_function(target, args)
+        new.meta = {**node.meta, "val": target(args[0].meta["val"], *values(args[1:]))}
+        return new
+
+    with graph.inserting_before(node):
+        sizes = [
+            graph.call_function(aten.sym_size.int, (x, d)) if isinstance(s, torch.SymInt) else s
+            for d, s in enumerate(shape)
+        ]
+        for size, value in zip(sizes, shape, strict=True):
+            if isinstance(size, fx.Node):
+                size.meta = {"val": value}
+        apart = [*sizes[:at], times, *sizes[at:]]
+        total = graph.call_function(operator.mul, (sizes[dim], times))
+        total.meta = {"val": shape[dim] * times}
+        expanded = made(aten.expand.default, made(aten.unsqueeze.default, x, at), apart)
+        regrouped = made(aten.reshape.default, expanded, [*sizes[:dim], total, *sizes[dim + 1 :]])
+    node.replace_all_uses_with(regrouped)
+
+
+def values(arguments: Any) -> Any:
+    """Arguments with the sizes that nodes stand for."""
+    return fx.map_arg(arguments, lambda node: node.meta["val"])
 
 
 def replace_first_output(graph: fx.Graph, node: fx.Node, target: Any, args: tuple[Any, ...]) -> None:

@@ -1,0 +1,107 @@
+"""Every sequence classifier and causal language model of transformers, small and with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.coverage.case import EXAMPLES, Built, Case, NotBuilt, nothing_dropped, run_once
+from benchmarks.coverage.shrink import POSITIONS, VOCABULARY, shrunken
+
+__all__ = ["language_cases"]
+
+#: Below it lie the ids of padding, begin and end.
+FIRST_WORD = 3
+
+
+def language_cases() -> Iterator[Case]:
+    """A case for each type of model and task."""
+    import transformers
+    from transformers.models.auto import modeling_auto as auto
+
+    transformers.logging.set_verbosity_error()
+    tasks = {
+        "classifier": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        "causal": auto.MODEL_FOR_CAUSAL_LM_MAPPING,
+    }
+    for task, mapping in tasks.items():
+        for config in sorted(mapping.keys(), key=lambda kind: kind.model_type):
+            found = mapping[config]
+            kind = found[0] if isinstance(found, (tuple, list)) else found
+            yield Case(f"transformers/{task}/{config.model_type}", partial(language_model, config, kind, task))
+
+
+class Logits(nn.Module):
+    """The logits of a model of transformers."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """[N, T] → [N, classes] or [N, T, vocabulary]"""
+        logits: Tensor = self.model(input_ids=input_ids, return_dict=True).logits
+        return logits
+
+
+def language_model(config: Any, kind: Any, task: str) -> Built:
+    """A model in training mode with nothing dropped, on random words."""
+    notes: dict[str, Any] = {}
+    torch.manual_seed(0)
+    try:
+        model = kind(small_configuration(config, kind, causal=task == "causal"))
+        if has_experts(model):
+            model.set_experts_implementation("batched_mm")
+            notes["experts"] = "batched_mm"
+        model.train()
+        nothing_dropped(model)
+        built = Built(Logits(model).train(), loss_of[task], random_words(model, task), notes)
+        run_once(built)
+    except NotBuilt:
+        raise
+    except Exception as error:
+        raise NotBuilt(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}") from error
+    return built
+
+
+def small_configuration(config: Any, kind: Any, *, causal: bool) -> Any:
+    """The configuration that a class takes, shrunken: of several parts that of the text."""
+    own = config()
+    if not isinstance(own, kind.config_class) and hasattr(own, "get_text_config"):
+        own = own.get_text_config(decoder=True)
+    decoder = {"is_decoder": True} if causal and "is_decoder" in vars(own) else {}
+    return shrunken(own, **decoder)
+
+
+def has_experts(model: Any) -> bool:
+    """Whether a model routes tokens to experts and lets one choose how."""
+    routed = any(type(m).__name__.endswith("Experts") for m in model.modules())
+    return routed and hasattr(model, "set_experts_implementation")
+
+
+def random_words(model: Any, task: str) -> tuple[Tensor, Tensor]:
+    """Ids [N, T], the last of which ends the sentence, and a class for each, or for each word."""
+    ids = torch.randint(FIRST_WORD, VOCABULARY - 1, (EXAMPLES, POSITIONS))
+    if isinstance(end := getattr(model.config, "eos_token_id", None), int):
+        ids[:, -1] = end
+    if task == "causal":
+        return ids, torch.randint(FIRST_WORD, VOCABULARY - 1, (EXAMPLES, POSITIONS))
+    return ids, torch.randint(model.config.num_labels, (EXAMPLES,))
+
+
+def class_losses(logits: Tensor, target: Tensor) -> Tensor:
+    """ℓ[n] = cross-entropy(logits[n], target[n])"""
+    return F.cross_entropy(logits, target, reduction="none")
+
+
+def word_losses(logits: Tensor, target: Tensor) -> Tensor:
+    """ℓ[n] = mean over t of cross-entropy(logits[n,t], target[n,t])"""
+    return F.cross_entropy(logits.transpose(1, 2), target, reduction="none").mean(1)
+
+
+loss_of = {"classifier": class_losses, "causal": word_losses}
