@@ -100,7 +100,7 @@ def renumbered(places):
     """[N, S] → each number as its rank among those of its example: below S, and equal where they were equal."""
     ordered, origin = places.sort(1)
     steps = F.pad(ordered[:, 1:] != ordered[:, :-1], (1, 0))
-    return torch.empty_like(places).scatter_(1, origin, steps.cumsum(1))
+    return torch.empty_like(places).scatter_(1, origin, steps.cumsum(1).to(places.dtype))
 ''',
     UNITS_OF: '''
 def units_of(unit_ids):

@@ -23,6 +23,7 @@ from clipcompiler.trace.batch_norm import refuse_batch_norm
 from clipcompiler.trace.batch_of_one import same_for_one
 from clipcompiler.trace.computed_once import compute_once
 from clipcompiler.trace.decompose import HasRule, decomposed, is_reference_of_loss
+from clipcompiler.trace.embedding_bag import to_rows
 from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.normal_form import to_normal_form
@@ -217,6 +218,7 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
     graph.output((copies[loss],))
     to_normal_form(graph)
     to_single_layers(graph)
+    to_rows(graph)
     refuse_hidden_parameters(program, module)
     parameters, buffers, inputs = placeholders(program, module, graph, names)
     compute_once(graph, parameters, inputs)
