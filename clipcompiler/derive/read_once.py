@@ -19,7 +19,6 @@ from torch import Tensor, fx
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.derive.derived import Functions, ReadOnce
 from clipcompiler.derive.substitute import CASTING, COPYING, PERMUTING, REGROUPING
-from clipcompiler.trace.flow import sources_of
 
 __all__ = ["read_once"]
 
@@ -59,12 +58,21 @@ def read_once(axes: Axes, functions: Functions, direct: Iterable[fx.Node]) -> tu
     for component in nx.connected_components(together):
         values = tuple(v for v in functions.values if v in component)
         parameters = tuple(p for p in functions.parameters if p in component)
-        before = sources_of(values)
-        nodes = [n for n in functions.nodes if n in before]
+        nodes = before(values, functions.nodes)
         dtypes = {p.meta["val"].dtype for p in parameters}
         if not whole & set(parameters) and len(dtypes) == 1 and proven(axes, parameters, values, nodes):
             found.append(ReadOnce(parameters, values, tuple(nodes)))
     return tuple(found)
+
+
+def before(values: tuple[fx.Node, ...], nodes: tuple[fx.Node, ...]) -> list[fx.Node]:
+    """Those nodes, in their order, that values are computed from."""
+    found, pending = set(values), list(values)
+    while pending:
+        new = [operand for operand in pending.pop().all_input_nodes if operand not in found]
+        found.update(new)
+        pending += new
+    return [node for node in nodes if node in found]
 
 
 def proven(axes: Axes, parameters: tuple[fx.Node, ...], values: tuple[fx.Node, ...], nodes: list[fx.Node]) -> bool:
