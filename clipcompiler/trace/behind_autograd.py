@@ -29,6 +29,10 @@ GRAD_FN: Any = Tensor.grad_fn
 AUTOGRAD = torch._C.DispatchKey.AutogradFunctionality
 #: The functions of torch that hand out the backward of a value.
 EDGES = ("get_gradient_edge", "_get_grad_fn_or_grad_acc")
+#: The methods that cast, and return the tensor itself where there is nothing to cast.
+CASTS: tuple[Any, ...] = (
+    Tensor.to, Tensor.type, Tensor.type_as, Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16,
+)  # fmt: skip
 #: Where they drop nothing, they return their input itself; a traced one would be a value of its own.
 DROPOUTS = (F.dropout, F.alpha_dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.feature_alpha_dropout)
 
@@ -68,6 +72,7 @@ class NothingBehindAutograd(TorchFunctionMode):
         for tensor in tensors_in(result):
             self.own(tensor)
             if not torch.is_grad_enabled():
+                refuse_itself(tensor, [state.tensor for state in before], function, name)
                 self.without_grad.setdefault(memory(tensor), tensor)
         return result
 
@@ -197,6 +202,17 @@ def refuse_by_name(function: Any, name: str, caller: FrameType) -> None:
         raise refusal("registers a hook on a gradient", f"Tensor.{name}", "change the gradient after the step")
     if name == "_pack_padded_sequence":
         raise refusal("packs sequences, whose lengths are known only when it runs", "pack_padded_sequence", PADDED)
+
+
+def refuse_itself(result: Tensor, given: list[Tensor], function: Any, name: str) -> None:
+    """Raises where, without gradients, a function returns an argument that has one, as a trace does not show.
+
+    A cast may: what becomes of it is read off the graph.
+    """
+    if result.requires_grad and function not in CASTS and any(result is tensor for tensor in given):
+        raise refusal(
+            "hands a value with a gradient through a region without", name, "leave out the call, which does nothing"
+        )
 
 
 def refusal(what: str, name: str, remedy: str) -> UntraceableModel:

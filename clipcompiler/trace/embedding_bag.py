@@ -48,7 +48,7 @@ def bag(write: Writer, weight: fx.Node, indices: fx.Node, mode: int, weights: An
     rows = write(aten.embedding.default, weight, indices, -1 if padding is None else padding)
     if mode == MAX:
         return write.outputs(write(aten.max.dim, rows, 1))[0]
-    kept = None if padding is None else write(aten._to_copy.default, write(aten.ne.Scalar, indices, padding))
+    kept = None if padding is None else write(aten.ne.Scalar, indices, padding)
     factors = [f for f in (kept, None if weights is None else matrix_of(weights)) if f is not None]
     for factor in factors:
         rows = write(aten.mul.Tensor, rows, write(aten.unsqueeze.default, factor, 2))
@@ -56,12 +56,6 @@ def bag(write: Writer, weight: fx.Node, indices: fx.Node, mode: int, weights: An
         count = write(aten.clamp.default, write(aten.sum.dim_IntList, kept, [1], True), 1)
         return write(aten.div.Tensor, write(aten.sum.dim_IntList, rows, [1]), count)
     return write(aten.mean.dim if mode == MEAN else aten.sum.dim_IntList, rows, [1])
-
-
-def dtype_of(node: fx.Node) -> torch.dtype:
-    """The dtype of a value."""
-    dtype: torch.dtype = node.meta["val"].dtype
-    return dtype
 
 
 def matrix_of(flat: Any) -> fx.Node | None:
