@@ -17,7 +17,8 @@ KEEP_APART = {
     "copy", "overwrite", "elementwise", "add", "sub", "mul", "div", "neg", "prelu", "permute", "transpose",
     "t", "movedim", "unsqueeze", "squeeze", "stack", "broadcast_to", "broadcast_tensors", "draw", "addr", "affine_grid",
     "bilinear", "binary_cross_entropy", "channel_shuffle", "col2im", "cross", "glu", "hinge_embedding", "kl_div",
-    "masked_fill", "normal", "one_hot", "poisson_nll", "rrelu_with_noise", "special", "tile", "vander",
+    "masked_fill", "normal", "one_hot", "poisson_nll", "rrelu_with_noise", "special", "tile", "vander", "joined",
+    "part", "parts", "from_parts",
 }  # fmt: skip
 
 ALLOWED = {name: [p for sample in samples_of(rule) for p in allowed(sample)] for name, rule in RULES.items()}
