@@ -14,6 +14,10 @@ __all__ = ["keep_regions_without_grad"]
 
 aten = torch.ops.aten
 AUTOCAST = torch.ops.higher_order.wrap_with_autocast
+#: Ops that return their input itself where it is of the wanted kind already.
+CASTS = (
+    aten.to.dtype, aten.to.device, aten.to.dtype_layout, aten.to.other, aten.type_as.default,
+)  # fmt: skip
 REGION = torch.ops.higher_order.wrap_with_set_grad_enabled
 
 
@@ -77,11 +81,32 @@ def base_of(node: fx.Node) -> fx.Node:
     return node
 
 
+def itself(value: fx.Node) -> fx.Node | None:
+    """The input that a value of a region is, through casts to the dtype and device it has already: no new tensors."""
+    while value.op == "call_function" and value.target in CASTS:
+        source = value.args[0]
+        assert isinstance(source, fx.Node)
+        before, after = source.meta["val"], value.meta["val"]
+        if (before.dtype, before.device) != (after.dtype, after.device) or copies(value):
+            return None
+        value = source
+    return value if value.op == "placeholder" else None
+
+
+def copies(cast: fx.Node) -> bool:
+    """Whether a cast was asked for a new tensor, or for another layout in memory."""
+    arguments = cast.target._schema.arguments  # type: ignore[union-attr]
+    given = {**{a.name: v for a, v in zip(arguments, cast.args, strict=False)}, **cast.kwargs}
+    return bool(given.get("copy")) or given.get("memory_format") not in (None, torch.preserve_format)
+
+
 def detach_outputs(module: fx.GraphModule) -> None:
-    """return y → return detach(y)"""
+    """return y → return detach(y), but for what is an input itself, which keeps its gradient"""
     output = module.graph.output_node()
 
     def detached(value: fx.Node) -> fx.Node:
+        if (source := itself(value)) is not None:
+            return source
         with module.graph.inserting_before(output):
             made = module.graph.call_function(aten.detach.default, (value,))
         made.meta = dict(value.meta)
