@@ -29,7 +29,8 @@ GRAD_FN: Any = Tensor.grad_fn
 AUTOGRAD = torch._C.DispatchKey.AutogradFunctionality
 #: The functions of torch that hand out the backward of a value.
 EDGES = ("get_gradient_edge", "_get_grad_fn_or_grad_acc")
-#: The methods that cast, and return the tensor itself where there is nothing to cast.
+#: The methods that cast, and return the tensor itself where there is nothing to cast: what becomes of them is read off
+#: the graph, but for what depends on the layout in memory.
 CASTS: tuple[Any, ...] = (
     Tensor.to, Tensor.type, Tensor.type_as, Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16,
 )  # fmt: skip
@@ -72,7 +73,8 @@ class NothingBehindAutograd(TorchFunctionMode):
         for tensor in tensors_in(result):
             self.own(tensor)
             if not torch.is_grad_enabled():
-                refuse_itself(tensor, [state.tensor for state in before], function, name)
+                casts = function in CASTS and options.get("memory_format") is None
+                refuse_itself(tensor, [] if casts else [state.tensor for state in before], name)
                 self.without_grad.setdefault(memory(tensor), tensor)
         return result
 
@@ -204,12 +206,9 @@ def refuse_by_name(function: Any, name: str, caller: FrameType) -> None:
         raise refusal("packs sequences, whose lengths are known only when it runs", "pack_padded_sequence", PADDED)
 
 
-def refuse_itself(result: Tensor, given: list[Tensor], function: Any, name: str) -> None:
-    """Raises where, without gradients, a function returns an argument that has one, as a trace does not show.
-
-    A cast may: what becomes of it is read off the graph.
-    """
-    if result.requires_grad and function not in CASTS and any(result is tensor for tensor in given):
+def refuse_itself(result: Tensor, given: list[Tensor], name: str) -> None:
+    """Raises where, without gradients, a function returns an argument that has one, as a trace does not show."""
+    if result.requires_grad and any(result is tensor for tensor in given):
         raise refusal(
             "hands a value with a gradient through a region without", name, "leave out the call, which does nothing"
         )

@@ -45,7 +45,15 @@ def test_a_cast_to_nothing_else_keeps_the_gradient(region, returned):
     assert_exact(step, BATCH) if region != "to another dtype" else step.verify(*BATCH)
 
 
-@pytest.mark.parametrize("region", [lambda h: h.contiguous(), lambda h: h.flatten(1), torch.atleast_2d])
+ITSELF = [
+    lambda h: h.contiguous(),
+    lambda h: h.flatten(1),
+    torch.atleast_2d,
+    lambda h: h.to(memory_format=torch.contiguous_format),
+]
+
+
+@pytest.mark.parametrize("region", ITSELF)
 def test_another_function_that_returns_its_argument_is_refused(region):
     with pytest.raises(cc.UntraceableModel, match="hands a value with a gradient through a region without"):
         cc.compile(Region(region).double(), LOSS, example_inputs=BATCH)
