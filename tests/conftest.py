@@ -7,6 +7,7 @@ from hypothesis import settings
 settings.register_profile("clipcompiler", deadline=None, derandomize=True)
 settings.load_profile("clipcompiler")
 torch.set_num_threads(1)
+torch.manual_seed(0)  # for what test modules draw when they are imported
 
 
 @pytest.fixture(autouse=True)
