@@ -124,7 +124,10 @@ def stacked(after: Sequence[Tensor], before: Sequence[Tensor]) -> tuple[Tensor, 
 
 for schema, function in zip(SCHEMAS, (lstm_layer, gru_layer, rnn_layer, like_one_step), strict=True):
     LIBRARY.define(schema)  # type: ignore[no-untyped-call]
-    LIBRARY.impl(function.__name__, function, "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
+    if function is not like_one_step:
+        LIBRARY.impl(function.__name__, function, "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
+# Of no value but its shape: a trace cannot take it apart, so that it is found where it remained.
+LIBRARY.impl("like_one_step", like_one_step, "Meta")  # type: ignore[no-untyped-call]
 
 #: The ops by name, as ``layers.lstm_layer``.
 layers = torch.ops.clipcompiler

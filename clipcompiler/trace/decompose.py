@@ -15,9 +15,9 @@ from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import CompileError
+from clipcompiler.trace import embedding_bag, normal_form, recurrent
 from clipcompiler.trace.assumptions import Assumptions, differs
 from clipcompiler.trace.flow import users_of
-from clipcompiler.trace.normal_form import REWRITTEN
 from clipcompiler.trace.random_ops import draws
 from clipcompiler.trace.same_function import same_function
 
@@ -25,6 +25,8 @@ __all__ = ["HasRule", "decomposed", "is_reference_of_loss"]
 
 #: From an op of the graph to whether a rule speaks of it.
 HasRule = Callable[[Any], bool]
+#: What passes after this one write in ops that have rules.
+REWRITTEN = {*normal_form.REWRITTEN, *recurrent.REWRITTEN, *embedding_bag.REWRITTEN}
 
 
 def decomposed(program: ExportedProgram, has_rule: HasRule, assumptions: Assumptions) -> ExportedProgram:

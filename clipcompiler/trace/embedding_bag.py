@@ -16,10 +16,11 @@ from torch import fx
 
 from clipcompiler.trace.recurrent import Writer
 
-__all__ = ["to_rows"]
+__all__ = ["REWRITTEN", "to_rows"]
 
 aten = torch.ops.aten
-BAGS = (aten.embedding_bag.default, aten.embedding_bag.padding_idx, aten._embedding_bag.default)
+#: The ops that are rewritten.
+REWRITTEN = (aten.embedding_bag.default, aten.embedding_bag.padding_idx, aten._embedding_bag.default)
 SUM, MEAN, MAX = range(3)
 #: The arguments of ``embedding_bag`` behind the offsets, and what they are if not given.
 DEFAULTS = (False, SUM, False, None, False, None)
@@ -28,7 +29,7 @@ DEFAULTS = (False, SUM, False, None, False, None)
 def to_rows(graph: fx.Graph) -> None:
     """Applies the rewrite in place; the replaced nodes are left without users."""
     for node in list(graph.nodes):
-        if node.target not in BAGS or node.kwargs:
+        if node.target not in REWRITTEN or node.kwargs:
             continue
         weight, flat, offsets, *options = node.args
         _, mode, _, weights, last, number = (*options, *DEFAULTS[len(options) :])

@@ -23,7 +23,7 @@ from clipcompiler.dsl import layers
 from clipcompiler.errors import UntraceableModel
 from clipcompiler.trace.source import origin_of
 
-__all__ = ["PADDED", "by_one_step", "to_single_layers"]
+__all__ = ["PADDED", "REWRITTEN", "by_one_step", "to_single_layers"]
 
 aten = torch.ops.aten
 #: What to do instead of packing sequences.
@@ -37,6 +37,10 @@ LAYERS: dict[Any, Any] = {
     aten.rnn_tanh.input: layers.rnn_layer.default,
     aten.rnn_relu.input: layers.rnn_layer.default,
 }
+#: The ops that are rewritten.
+REWRITTEN = (
+    *LAYERS, aten.lstm_cell.default, aten.gru_cell.default, aten.rnn_tanh_cell.default, aten.rnn_relu_cell.default,
+)  # fmt: skip
 
 
 def to_single_layers(graph: fx.Graph) -> None:

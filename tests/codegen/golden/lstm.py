@@ -173,6 +173,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
             allow_unused=True,
             materialize_grads=True,
         )
+        del transpose, view, recurrent_steps_z, recurrent_getitem, recurrent_transpose_2
 
     # ── squared norms of the per-example gradients ────────────────────────────────────────────────
     with torch.no_grad():
@@ -226,12 +227,12 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
     # ── clipped sums: Σ_n c_n g[n] ────────────────────────────────────────────────────────────────
     with torch.no_grad():
         recurrent_weight_ih_l0_grad = torch.tensordot(clip_factors, recurrent_weight_ih_l0_each, 1)
-        recurrent_steps_z_cotangent_clipped = recurrent_steps_z_cotangent * clip_factors[:, None]
-        recurrent_weight_hh_l0_grad = recurrent_steps_z_cotangent_clipped.flatten(0, 1).T @ recurrent_steps_h_before.flatten(
+        recurrent_steps_h_before_clipped = recurrent_steps_h_before * clip_factors[:, None]
+        recurrent_weight_hh_l0_grad = recurrent_steps_z_cotangent.flatten(0, 1).T @ recurrent_steps_h_before_clipped.flatten(
             0,
             1,
         )
-        recurrent_bias_ih_l0_grad = recurrent_steps_z_cotangent_clipped.sum((0, 1))
+        recurrent_bias_ih_l0_grad = clip_factors @ recurrent_steps_z_cotangent.sum(0)
         fc_cotangent_clipped = fc_cotangent * clip_factors[:, None]
         fc_weight_grad = fc_cotangent_clipped.T @ select
         fc_bias_grad = fc_cotangent_clipped.sum(0)
