@@ -31,12 +31,13 @@ def to_rows(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
         if node.target not in REWRITTEN or node.kwargs:
             continue
-        weight, flat, offsets, *options = node.args
-        _, mode, _, weights, last, number = (*options, *DEFAULTS[len(options) :])
+        arguments: tuple[Any, ...] = (*node.args, *DEFAULTS[len(node.args) - 3 :])
+        weight, flat, offsets, _, mode, _, weights, last, number = arguments
         padding = None if number is None or number < 0 else number
         indices, size = matrix_of(flat), step_of(offsets)
-        fits = indices is not None and size == indices.meta["val"].shape[1] and not last
-        if not fits or (mode == MAX and padding is not None) or any(u.args[1] != 0 for u in node.users):
+        if indices is None or size != indices.meta["val"].shape[1] or last:
+            continue
+        if (mode == MAX and padding is not None) or any(u.args[1] != 0 for u in node.users):
             continue
         write = Writer(graph, node)
         value = bag(write, weight, indices, mode, weights, padding)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from clipcompiler.dsl import Equation, Operand
+from clipcompiler.dsl.indices import At
 
 __all__ = ["value_of"]
 
@@ -86,7 +87,7 @@ def evaluate(
 ) -> Tensor:
     """An expression over the grid of letters."""
     if isinstance(value, sympy.Indexed):
-        return element(tensors[str(value.base.label)], value.indices, grids, extents)
+        return element(str(value.base.label), value.indices, tensors, grids, extents)
     if value.is_number:
         return torch.tensor(float(value), dtype=torch.float64)
     parts = [evaluate(a, tensors, grids, extents) for a in value.args]
@@ -104,19 +105,36 @@ def evaluate(
 
 
 def element(
-    tensor: Tensor, index: tuple[Any, ...], grids: Mapping[sympy.Symbol, Grid], extents: Mapping[Any, int]
+    name: str,
+    index: tuple[Any, ...],
+    tensors: Mapping[str, Tensor],
+    grids: Mapping[sympy.Symbol, Grid],
+    extents: Mapping[Any, int],
 ) -> Tensor:
     """tensor[index]; 0 outside; a dim of extent 1 is read at its one place."""
+    tensor = tensors[name]
     if tensor.dim() == 0:
         return tensor
     places = [
-        place(e, grids, extents) * (size != 1 or not e.is_Symbol) for e, size in zip(index, tensor.shape, strict=True)
+        named(e, tensors, grids, extents, size)
+        if isinstance(e, At)
+        else place(e, grids, extents) * (size != 1 or not e.is_Symbol)
+        for e, size in zip(index, tensor.shape, strict=True)
     ]
     inside = torch.tensor(True)
     for p, size in zip(places, tensor.shape, strict=True):
         inside = inside & (p >= 0) & (p < size)
     found = tensor[tuple(p.clamp(0, size - 1) for p, size in zip(places, tensor.shape, strict=True))]
     return torch.where(inside, found, torch.zeros((), dtype=tensor.dtype))
+
+
+def named(
+    entry: At, tensors: Mapping[str, Tensor], grids: Mapping[sympy.Symbol, Grid], extents: Mapping[Any, int], size: int
+) -> Grid:
+    """The place that an element of another operand names; −1 is the last where the entry wraps."""
+    read, _, wraps = entry.args
+    number = element(str(read.base.label), read.indices, tensors, grids, extents)
+    return torch.where(number < 0, number + size, number) if wraps else number
 
 
 def place(entry: Any, grids: Mapping[sympy.Symbol, Grid], extents: Mapping[Any, int]) -> Grid:

@@ -115,7 +115,9 @@ def test_exact(name):
     step = cc.compile(model, losses)
     for size in (1, 2, 5):
         batch = batch_of(size, shape)
-        step.max_grad_norm = float(oracle(model, losses, batch).norms.median()) / (1 + (size == 1))
+        norms = oracle(model, losses, batch).norms
+        # not a norm itself: two gradients clipped to one norm could cancel to rounding
+        step.max_grad_norm = float(norms.median()) * (1.1 if size > 1 else 0.5)
         assert_exact(step, batch)
     result, sums = step.gradients(*batch_of(0, shape))
     assert result.norms.dtype == torch.float64

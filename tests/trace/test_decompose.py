@@ -8,6 +8,7 @@ from torch._decomp import register_decomposition
 from torch.nn import functional as F
 
 import clipcompiler as cc
+from clipcompiler.dsl import layers
 
 LIBRARY = torch.library.Library("composed", "DEF")
 
@@ -72,27 +73,6 @@ COMPOSED = {
 def test_exact(name):
     """The parts have rules."""
     assert "composed" not in assert_exact_at_all_sizes(Calls(COMPOSED[name])).source
-
-
-class First(nn.Module):
-    """The outputs of a recurrent layer."""
-
-    def forward(self, both):
-        return both[0]
-
-
-@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU])
-def test_an_op_that_draws_only_for_its_dropout(layer):
-    """Without dropout a recurrent layer draws nothing."""
-    torch.manual_seed(1)
-    model = nn.Sequential(layer(4, 2, num_layers=2, batch_first=True), First()).double()
-    step = cc.compile(model, squares, max_grad_norm=0.5, rules=WITHOUT_RECURRENT)
-    for size in (1, 2, 5):
-        assert_exact(step, batch_of(size))
-
-
-RECURRENT = {torch.ops.aten.lstm.input, torch.ops.aten.gru.input}
-WITHOUT_RECURRENT = cc.RuleSet(rule for rule in cc.default_rules if not {*rule.overloads()} & RECURRENT)
 
 
 def test_what_is_computed_without_gradients_stays_so():
@@ -179,11 +159,21 @@ def test_an_op_with_a_gradient_of_its_own_stays_whole():
         cc.compile(Calls(lambda x, w: straight_through(x, w)), squares, example_inputs=batch_of(2))
 
 
-def test_an_op_that_draws_stays_whole():
-    """Its parts may draw otherwise."""
-    model = nn.Sequential(nn.GRU(4, 2, num_layers=2, batch_first=True, dropout=0.5), First()).double()
-    with pytest.raises(cc.NoRule, match=r"no rule says where aten\.gru\.input"):
+WITHOUT_RECURRENT = cc.RuleSet(r for r in cc.default_rules if layers.lstm_layer.default not in r.overloads())
+
+
+def test_a_recurrent_layer_stays_whole():
+    """Its shapes are found by one step alone, of which no part may remain."""
+    model = nn.Sequential(nn.LSTM(4, 2, batch_first=True), First()).double()
+    with pytest.raises(cc.NoRule, match=r"no rule says where clipcompiler\.lstm_layer"):
         cc.compile(model, squares, rules=WITHOUT_RECURRENT, example_inputs=batch_of(2))
+
+
+class First(nn.Module):
+    """The outputs of a recurrent layer."""
+
+    def forward(self, both):
+        return both[0]
 
 
 def test_parts_that_draw_have_rules():
