@@ -84,6 +84,11 @@ PATTERNS = {
         (3, 4),
         {"w": number(4, 4), "v": parameter(4, 4)},
     ),
+    "parts read once": (
+        lambda m, x: sum((torch.fft.fft(x) * part).abs() for part in m.w.unbind()),
+        (3, 4),
+        {"w": number(2, 3, 4)},
+    ),
     "used in many ways": (
         lambda m, x: (x * m.w).abs() + (x.to(m.w.dtype) @ m.w)[..., None].real + (x - m.w.conj()).abs() * m.w.abs(),
         (3, 4),
