@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from clipcompiler.trace.recurrent import Writer
+from clipcompiler.trace.writer import Writer
 
 __all__ = ["REWRITTEN", "to_rows"]
 

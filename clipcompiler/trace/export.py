@@ -26,6 +26,7 @@ from clipcompiler.trace.decompose import HasRule, decomposed, is_reference_of_lo
 from clipcompiler.trace.embedding_bag import to_rows
 from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
+from clipcompiler.trace.masked_write import to_where
 from clipcompiler.trace.normal_form import to_normal_form
 from clipcompiler.trace.placeholders import names_of_inputs, placeholders, refuse_hidden_parameters
 from clipcompiler.trace.recurrent import to_single_layers
@@ -219,6 +220,7 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
     to_normal_form(graph)
     to_single_layers(graph)
     to_rows(graph)
+    to_where(graph)
     refuse_hidden_parameters(program, module)
     parameters, buffers, inputs = placeholders(program, module, graph, names)
     compute_once(graph, parameters, inputs)

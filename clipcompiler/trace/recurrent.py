@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import Tensor, fx
 from clipcompiler.dsl import layers
 from clipcompiler.errors import UntraceableModel
 from clipcompiler.trace.source import origin_of
+from clipcompiler.trace.writer import Writer
 
 __all__ = ["PADDED", "REWRITTEN", "by_one_step", "to_single_layers"]
 
@@ -74,28 +74,6 @@ def replace(node: fx.Node, values: Sequence[fx.Node]) -> None:
     for user in list(node.users):
         assert user.target is operator.getitem
         user.replace_all_uses_with(values[user.args[1]])  # type: ignore[index]
-
-
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """Writes nodes before one that they replace, with its place in the user's program."""
-
-    graph: fx.Graph
-    node: fx.Node
-
-    def __call__(self, target: Any, *args: Any, value: Any = None) -> fx.Node:
-        """One call, its value found from those of its arguments where it is not given."""
-        with self.graph.inserting_before(self.node):
-            made = self.graph.call_function(target, args)
-        if value is None:
-            with torch.no_grad():
-                value = target(*fx.node.map_arg(args, lambda a: a.meta["val"]))
-        made.meta = {**self.node.meta, "val": value}
-        return made
-
-    def outputs(self, made: fx.Node) -> list[fx.Node]:
-        """The values of an op of several."""
-        return [self(operator.getitem, made, k, value=value) for k, value in enumerate(made.meta["val"])]
 
 
 def by_one_step(run: Any) -> Any:

@@ -15,6 +15,7 @@ from apart_parts import (
     running,
     scaled_by_hand,
     shifted,
+    silenced,
     windows,
     written,
 )  # fmt: skip
@@ -220,6 +221,13 @@ PROGRAMS = {
         "the gradients of its calls are added", lambda m, x: m.f(torch.relu(m.f(torch.relu(m.f(x))))),
         {"f": nn.Linear(5, 5)}, (5,)),
     "written in place": ("a row of the output is one example's", written, layer(), (5,)),
+    "written where a mask is true": (
+        "one value for all places of the mask: a choice by element", silenced, layer(token=parameter(3)), (4, 5)),
+    "each example several times over (augmentation)": (
+        "n·r, of which a mean over r is taken", lambda m, x: m.f(x.repeat_interleave(3, 0)).view(-1, 3, 3).mean(1),
+        layer(), (5,)),
+    "all examples several times over": (
+        "r·n, of which a mean over r is taken", lambda m, x: m.f(x.repeat(3, 1)).view(3, -1, 3).mean(0), layer(), (5,)),
     "shifted in place": ("features are shifted, not examples", shifted, layer(), (5,)),
     "in-place ops": (
         "they are functions of one example", lambda m, x: m.f(x).mul_(2).add_(1).relu_(), layer(), (5,)),

@@ -14,6 +14,7 @@ __all__ = [
     "running",
     "scaled_by_hand",
     "shifted",
+    "silenced",
     "windows",
     "written",
 ]
@@ -98,3 +99,11 @@ def running(norm):
     norm.running_mean.normal_()
     norm.running_var.uniform_(0.5, 2)
     return norm.eval()
+
+
+def silenced(m, x):
+    """Negative features are set to 0, tokens that begin with one to a trained vector."""
+    h = 2 * m.f(x)
+    h[h < 0] = 0
+    h[h[..., 0] > 0.3] = m.token
+    return h
