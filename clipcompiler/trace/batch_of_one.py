@@ -83,6 +83,8 @@ class Numbering:
         if not isinstance(value, Tensor) or target is operator.getitem:
             return self.number(self.key(node))
         shape = self.shape(value)
+        if target is aten.slice_scatter.default and self.shape(node.args[1].meta["val"]) == shape:
+            return self.numbers[node.args[1]]  # all of it is written anew
         first = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
         if first is not None and target in (*REGROUPING, *REPEATING, *COPYING):
             number = self.numbers[first]

@@ -45,7 +45,15 @@ def repeated(model, x):
     return model.fc(x) + (shift.repeat(x.shape[0], 1) if x.shape[0] > 1 else shift)
 
 
-@pytest.mark.parametrize("forward", [expanded_positions, viewed, copied, repeated])
+def written_over(model, x):
+    """All examples, or the one, are written: a slice of every example is no slice."""
+    y = torch.zeros_like(x)
+    for k in range(4):
+        y[:, k] = model.fc(x)[:, 3 - k]
+    return y.view(-1, 2, 2).reshape(x.shape[0], 4) if x.shape[0] > 1 else y
+
+
+@pytest.mark.parametrize("forward", [expanded_positions, viewed, copied, repeated, written_over])
 def test_a_branch_to_no_effect_is_accepted(forward):
     step = cc.compile(Branching(forward).double(), LOSS)
     for size in (1, 2, 5):
