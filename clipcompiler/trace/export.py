@@ -28,6 +28,7 @@ from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.masked_write import to_where
 from clipcompiler.trace.normal_form import to_normal_form
+from clipcompiler.trace.picked_rows import to_one_row
 from clipcompiler.trace.placeholders import names_of_inputs, placeholders, refuse_hidden_parameters
 from clipcompiler.trace.recurrent import to_single_layers
 from clipcompiler.trace.source import line_of_traceback
@@ -221,6 +222,7 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
     to_single_layers(graph)
     to_rows(graph)
     to_where(graph)
+    to_one_row(graph)
     refuse_hidden_parameters(program, module)
     parameters, buffers, inputs = placeholders(program, module, graph, names)
     compute_once(graph, parameters, inputs)
