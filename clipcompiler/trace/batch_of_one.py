@@ -28,9 +28,12 @@ COPYING = (aten.clone.default, aten.contiguous.default, aten.alias.default)
 
 
 def same_for_one(traced: TracedLoss, alone: TracedLoss) -> bool:
-    """Whether the loss of ``traced`` at N = 1 is, op by op, that of ``alone``, the graph of a batch of one."""
+    """Whether the loss of ``traced`` at N = 1 and its updates of buffers are, op by op, those of ``alone``.
+
+    ``alone`` is the graph of a batch of one.
+    """
     known: dict[Hashable, int] = {}
-    return Numbering(traced, known).loss() == Numbering(alone, known).loss()
+    return Numbering(traced, known).results() == Numbering(alone, known).results()
 
 
 class Numbering:
@@ -51,14 +54,15 @@ class Numbering:
         self.draws = 0
         self.source: dict[int, tuple[int, tuple[Any, ...]]] = {}
 
-    def loss(self) -> int:
-        """The number of the loss."""
+    def results(self) -> tuple[int, dict[str, int]]:
+        """The number of the loss, and that of every buffer's new value."""
         for node in self.traced.graph.nodes:
             if node.op == "placeholder":
                 self.numbers[node] = self.number(self.placeholder(node))
             elif node.op == "call_function" and not is_size(node):
                 self.numbers[node] = self.call(node)
-        return self.numbers[self.traced.loss]
+        updates = {name: self.numbers[node] for name, node in self.traced.updates.items()}
+        return self.numbers[self.traced.loss], updates
 
     def number(self, key: Hashable) -> int:
         """The number of a value described by ``key``."""
