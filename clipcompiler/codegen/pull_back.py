@@ -40,7 +40,8 @@ class PullBack:
         example = each[values[0]].letters[0]
         pulled = [self.body.names.fresh(f"{self.labels[p]}_pulled") for p in parameters]
         self.body.comment("the chain rule through the functions of parameters, one vjp for all examples (vmap)")
-        self.vjp(pulled, values, parameters, [shaped(each[value], value) for value in values], batched=True)
+        given = [self.narrowed(shaped(each[value], value), value) for value in values]
+        self.vjp(pulled, values, parameters, given, batched=True)
         for parameter, name in zip(parameters, pulled, strict=True):
             shape, direct = shape_by_parts(parameter), each.get(parameter)
             wide = self.widened(name, parameter)
@@ -52,9 +53,10 @@ class PullBack:
         """Σ_n c_n g_θ[n] = (∂f/∂θ)ᵀ Σ_n c_n g_f[n]: one backward pass of the clipped sums."""
         pulled = [self.body.names.fresh(f"{self.labels[p]}_grad") for p in parameters]
         self.body.comment("every element of these parameters is read at most once: one vjp of the clipped sums")
-        self.vjp(pulled, values, parameters, [sums[value] for value in values], batched=False)
+        given = [cast(sums[value], self.of_sum(value), self.own(value)) for value in values]
+        self.vjp(pulled, values, parameters, given, batched=False)
         for parameter, name in zip(parameters, pulled, strict=True):
-            sums[parameter] = cast(name, self.own(parameter), self.dtype)
+            sums[parameter] = cast(name, self.own(parameter), self.of_sum(parameter))
 
     def vjp(
         self,
@@ -66,11 +68,10 @@ class PullBack:
         batched: bool,
     ) -> None:
         """results = (∂ values / ∂ parameters)ᵀ cotangents; with vmap over the first dim of the cotangents."""
-        given = [self.narrowed(text, value) for text, value in zip(cotangents, values, strict=True)]
         self.body.line(f"{', '.join(results)}{',' if len(results) == 1 else ''} = torch.autograd.grad(")
         for items in (values, parameters):
             self.body.line(f"    ({', '.join(self.graphs[node] for node in items)},),")
-        self.body.line(f"    ({', '.join(given)},),")
+        self.body.line(f"    ({', '.join(cotangents)},),")
         if batched:
             self.body.line("    is_grads_batched=True,")
         self.body.line("    allow_unused=True,")
@@ -88,6 +89,10 @@ class PullBack:
         own = self.own(parameter)
         parts = f"torch.view_as_real({name}.resolve_conj())" if own.is_complex else name
         return cast(parts, own.to_real(), self.dtype)
+
+    def of_sum(self, node: fx.Node) -> torch.dtype:
+        """The dtype of a clipped sum: that of norms, complex where the node is."""
+        return self.dtype.to_complex() if self.own(node).is_complex else self.dtype
 
     def own(self, node: fx.Node) -> torch.dtype:
         """The dtype of a node in the functions' graph."""
