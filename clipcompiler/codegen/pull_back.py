@@ -40,13 +40,8 @@ class PullBack:
         example = each[values[0]].letters[0]
         pulled = [self.body.names.fresh(f"{self.labels[p]}_pulled") for p in parameters]
         self.body.comment("the chain rule through the functions of parameters, one vjp for all examples (vmap)")
-        self.vjp(
-            pulled,
-            values,
-            parameters,
-            [self.narrowed(shaped(each[value], value), value) for value in values],
-            batched=True,
-        )
+        given = [self.narrowed(shaped(each[value], value), value) for value in values]
+        self.vjp(pulled, values, parameters, given, batched=True)
         for parameter, name in zip(parameters, pulled, strict=True):
             shape, direct = shape_by_parts(parameter), each.get(parameter)
             wide = self.widened(name, parameter)
@@ -58,10 +53,10 @@ class PullBack:
         """Σ_n c_n g_θ[n] = (∂f/∂θ)ᵀ Σ_n c_n g_f[n]: one backward pass of the clipped sums."""
         pulled = [self.body.names.fresh(f"{self.labels[p]}_grad") for p in parameters]
         self.body.comment("every element of these parameters is read at most once: one vjp of the clipped sums")
-        given = [cast(sums[value], self.summed(value), self.own(value)) for value in values]
+        given = [cast(sums[value], self.of_sum(value), self.own(value)) for value in values]
         self.vjp(pulled, values, parameters, given, batched=False)
         for parameter, name in zip(parameters, pulled, strict=True):
-            sums[parameter] = cast(name, self.own(parameter), self.summed(parameter))
+            sums[parameter] = cast(name, self.own(parameter), self.of_sum(parameter))
 
     def vjp(
         self,
@@ -95,8 +90,8 @@ class PullBack:
         parts = f"torch.view_as_real({name}.resolve_conj())" if own.is_complex else name
         return cast(parts, own.to_real(), self.dtype)
 
-    def summed(self, node: fx.Node) -> torch.dtype:
-        """The dtype of a clipped sum: that of the norms, complex where the node is."""
+    def of_sum(self, node: fx.Node) -> torch.dtype:
+        """The dtype of a clipped sum: that of norms, complex where the node is."""
         return self.dtype.to_complex() if self.own(node).is_complex else self.dtype
 
     def own(self, node: fx.Node) -> torch.dtype:

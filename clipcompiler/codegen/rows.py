@@ -144,12 +144,11 @@ def same_row(operands: Operands, a: Factor, b: Factor, renamed: Mapping[Letter, 
     return Laid(f"({text})" if "&" in text else text, union)
 
 
-def taken(operands: Operands, indicator: Factor, other: Laid, names: Mapping[Letter, Letter]) -> Laid:
+def taken(operands: Operands, indicator: Factor, other: Laid, names: Mapping[Letter, Letter], example: Letter) -> Laid:
     """Σ_v δ[s,v] y[t,v] = y[t, i[s]]: no sum, the elements are looked up. ``names`` renames the letters of δ."""
     ids = numbers(operands, indicator)
     ids = Laid(ids.text, tuple(names.get(x, x) for x in ids.letters))
     (row,) = (names.get(x, x) for x in indicator.determined)
-    example = other.letters[0]
     kept = tuple(x for x in other.letters if x not in (example, row))
     places = tuple(x for x in ids.letters if x != example)
     source = permuted(other, (example, *kept, row))
@@ -179,7 +178,7 @@ def multiplied(operands: Operands, cross: Cross, k: int) -> Laid:
         right = Laid(right.text, tuple(names[x] for x in right.letters))
     if left is None:
         assert right is not None
-        return taken(operands, a, right, {})
+        return taken(operands, a, right, {}, kept[0])
     if right is None:
-        return taken(operands, b, left, names)
+        return taken(operands, b, left, names, kept[0])
     return contracted(left, right, kept)

@@ -28,9 +28,12 @@ COPYING = (aten.clone.default, aten.contiguous.default, aten.alias.default)
 
 
 def same_for_one(traced: TracedLoss, alone: TracedLoss) -> bool:
-    """Whether the loss of ``traced`` at N = 1 is, op by op, that of ``alone``, the graph of a batch of one."""
+    """Whether the loss of ``traced`` at N = 1 and its updates of buffers are, op by op, those of ``alone``.
+
+    ``alone`` is the graph of a batch of one.
+    """
     known: dict[Hashable, int] = {}
-    return Numbering(traced, known).loss() == Numbering(alone, known).loss()
+    return Numbering(traced, known).results() == Numbering(alone, known).results()
 
 
 class Numbering:
@@ -51,14 +54,15 @@ class Numbering:
         self.draws = 0
         self.source: dict[int, tuple[int, tuple[Any, ...]]] = {}
 
-    def loss(self) -> int:
-        """The number of the loss."""
+    def results(self) -> tuple[int, dict[str, int]]:
+        """The number of the loss, and that of every buffer's new value."""
         for node in self.traced.graph.nodes:
             if node.op == "placeholder":
                 self.numbers[node] = self.number(self.placeholder(node))
             elif node.op == "call_function" and not is_size(node):
                 self.numbers[node] = self.call(node)
-        return self.numbers[self.traced.loss]
+        updates = {name: self.numbers[node] for name, node in self.traced.updates.items()}
+        return self.numbers[self.traced.loss], updates
 
     def number(self, key: Hashable) -> int:
         """The number of a value described by ``key``."""
@@ -83,8 +87,9 @@ class Numbering:
         if not isinstance(value, Tensor) or target is operator.getitem:
             return self.number(self.key(node))
         shape = self.shape(value)
-        if target is aten.slice_scatter.default and self.shape(node.args[1].meta["val"]) == shape:
-            return self.numbers[node.args[1]]  # all of it is written anew
+        written = node.args[1] if target is aten.slice_scatter.default else None
+        if isinstance(written, fx.Node) and self.shape(written.meta["val"]) == shape:
+            return self.numbers[written]  # all of it is written anew
         first = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
         if first is not None and target in (*REGROUPING, *REPEATING, *COPYING):
             number = self.numbers[first]

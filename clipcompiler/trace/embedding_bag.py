@@ -8,9 +8,10 @@ offsets cut out of one long list have no dim of examples. What is padding counts
 
 from __future__ import annotations
 
-import operator
+import math
 from typing import Any
 
+import sympy
 import torch
 from torch import fx
 
@@ -32,24 +33,22 @@ def to_rows(graph: fx.Graph) -> None:
         if node.target not in REWRITTEN or node.kwargs:
             continue
         arguments: tuple[Any, ...] = (*node.args, *DEFAULTS[len(node.args) - 3 :])
-        weight, flat, offsets, _, mode, _, weights, last, number = arguments
+        weight, flat, offsets, by_frequency, mode, _, weights, last, number = arguments
         padding = None if number is None or number < 0 else number
-        indices, size = matrix_of(flat), step_of(offsets)
-        if indices is None or size != indices.meta["val"].shape[1] or last:
-            continue
-        if (mode == MAX and padding is not None) or any(u.args[1] != 0 for u in node.users):
+        indices = matrix_of(flat)
+        if indices is None or last or not cuts_rows(offsets, indices) or any(u.args[1] != 0 for u in node.users):
             continue
         write = Writer(graph, node)
-        value = bag(write, weight, indices, mode, weights, padding)
+        rows = write(aten.embedding.default, weight, indices, -1 if padding is None else padding, by_frequency)
+        value = reduced(write, rows, indices, mode, weights, padding)
         for user in list(node.users):
             user.replace_all_uses_with(value)
 
 
-def bag(write: Writer, weight: fx.Node, indices: fx.Node, mode: int, weights: Any, padding: int | None) -> fx.Node:
-    """The rows of every bag, reduced."""
-    rows = write(aten.embedding.default, weight, indices, -1 if padding is None else padding)
+def reduced(write: Writer, rows: fx.Node, indices: fx.Node, mode: int, weights: Any, padding: int | None) -> fx.Node:
+    """The rows of every bag, reduced. The maximum of a bag of padding alone is 0."""
     if mode == MAX:
-        return write.outputs(write(aten.max.dim, rows, 1))[0]
+        return maximum(write, rows, None if padding is None else write(aten.eq.Scalar, indices, padding))
     kept = None if padding is None else write(aten.ne.Scalar, indices, padding)
     factors = [f for f in (kept, None if weights is None else matrix_of(weights)) if f is not None]
     for factor in factors:
@@ -60,6 +59,16 @@ def bag(write: Writer, weight: fx.Node, indices: fx.Node, mode: int, weights: An
     return write(aten.mean.dim if mode == MEAN else aten.sum.dim_IntList, rows, [1])
 
 
+def maximum(write: Writer, rows: fx.Node, skipped: fx.Node | None) -> fx.Node:
+    """max_s of the rows that are not skipped."""
+    if skipped is not None:
+        rows = write(aten.masked_fill.Scalar, rows, write(aten.unsqueeze.default, skipped, 2), -math.inf)
+    largest = write.outputs(write(aten.max.dim, rows, 1))[0]
+    if skipped is None:
+        return largest
+    return write(aten.masked_fill.Scalar, largest, write(aten.all.dim, skipped, 1, True), 0)
+
+
 def matrix_of(flat: Any) -> fx.Node | None:
     """i[n,s], of which a node is i.view(−1)."""
     if flat.target not in (aten.view.default, aten.reshape.default, aten._unsafe_view.default):
@@ -68,10 +77,16 @@ def matrix_of(flat: Any) -> fx.Node | None:
     return source if source.meta["val"].dim() == 2 else None
 
 
-def step_of(offsets: Any) -> int | None:
-    """S, where the offsets are 0, S, 2·S, …"""
+def cuts_rows(offsets: Any, indices: fx.Node) -> bool:
+    """Whether the offsets are 0, S, 2·S, … up to the end of i[n,s]: a bag for every row of it."""
     if offsets.target is not aten.arange.start_step or offsets.args[0] != 0:
-        return None
-    end, step = offsets.args[1], offsets.args[2]
-    whole = isinstance(end, fx.Node) and end.target is operator.mul and end.args[1] == step
-    return step if whole and isinstance(step, int) else None
+        return False
+    count, size = indices.meta["val"].shape
+    end, step = (*offsets.args[1:], 1)[:2]
+    return bool(step == size and expression(end) == expression(count) * expression(size))
+
+
+def expression(size: Any) -> sympy.Expr:
+    """A size, or the node of one, as an expression in the batch size."""
+    value = size.meta["val"] if isinstance(size, fx.Node) else size
+    return value.node.expr if isinstance(value, torch.SymInt) else sympy.Integer(value)

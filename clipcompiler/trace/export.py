@@ -26,6 +26,7 @@ from clipcompiler.trace.decompose import HasRule, decomposed, is_reference_of_lo
 from clipcompiler.trace.embedding_bag import to_rows
 from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
+from clipcompiler.trace.looked_at_again import refuse_updates_of_recurrent_weights
 from clipcompiler.trace.masked_write import to_where
 from clipcompiler.trace.normal_form import to_normal_form
 from clipcompiler.trace.picked_rows import to_one_row
@@ -228,6 +229,7 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
     compute_once(graph, parameters, inputs)
     constants = {own_name(name): value for name, value in program.constants.items()}
     updates = {own_name(b): copies[values[name]] for name, b in signature.buffers_to_mutate.items()}
+    refuse_updates_of_recurrent_weights(module, updates)
     traced = TracedLoss(
         graph,
         type(module.model).__name__,

@@ -1,7 +1,7 @@
 """Rewrites of a traced graph to fewer kinds of ops, each with one output.
 
     _native_batch_norm_legit_no_training(x, W, b, μ, σ², …)[0] → batch_norm(x, W, b, μ, σ², training=False, …)
-    native_dropout(x, p, True)[0]                              → dropout(x, p, True)
+    native_dropout(x, p, training)[0]                          → dropout(x, p, training)
     squeeze(x), squeeze(x, dims)                               → squeeze(x, those dims of extent 1)
     repeat_interleave(x, r, dim), repeat(x, [1, r, 1]) with examples in dim
                                                                → reshape(expand(unsqueeze(x)))
@@ -38,7 +38,7 @@ def to_normal_form(graph: fx.Graph) -> None:
             args = (x, weight, bias, mean, var, False, momentum, eps, False)
             replace_first_output(graph, node, aten.batch_norm.default, args)
         elif node.target is aten.native_dropout.default:
-            replace_first_output(graph, node, aten.dropout.default, (node.args[0], node.args[1], True))
+            replace_first_output(graph, node, aten.dropout.default, (*node.args[:2], node.args[2] is not False))
         elif node.target in (aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims):
             x, ones = node.args[0], squeezed_dims(node)
             if ones:

@@ -49,6 +49,17 @@ PATTERNS = {
         (4,),
         {"w": number(2, 4), "b": number(2)},
     ),
+    "a row of a weight": (lambda m, x: (torch.fft.fft(x) * m.w[1]).abs(), (3, 4), {"w": number(2, 4)}),
+    "slices of a weight, and a real one": (
+        lambda m, x: (torch.fft.fft(x)[..., :2] @ m.w[:2] * m.v[0] + m.w[2]).abs(),
+        (3, 4),
+        {"w": number(4, 2), "v": parameter(2, 2)},
+    ),
+    "two parameters joined": (
+        lambda m, x: (torch.fft.fft(x) @ torch.cat([m.w, m.v.flip(0)])).abs(),
+        (3, 4),
+        {"w": number(1, 2), "v": number(3, 2)},
+    ),
     "a product": (lambda m, x: (x.to(m.w.dtype) @ m.w).real, (3, 4), {"w": number(4, 2)}),
     "time first": (
         lambda m, x: (torch.fft.fft(x.transpose(0, 1)) @ m.w * m.v).abs().transpose(0, 1),

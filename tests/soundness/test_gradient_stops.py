@@ -187,3 +187,13 @@ def test_draws_are_the_models_own():
         found = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
         norm = torch.stack([g.square().sum() for g in found]).sum().sqrt()
         torch.testing.assert_close(result.norms[n], norm, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(("rate", "training"), [(0.5, False), (0.0, True), (0.0, None)])
+def test_the_op_of_dropout_draws_only_where_it_trains(rate, training):
+    """Its third argument says so; without it, it trains."""
+
+    def forward(m, x):
+        return torch.ops.aten.native_dropout(x, rate, training)[0] @ m.w
+
+    check(Pattern(forward, w=parameter(5, 2)), (5,))

@@ -48,7 +48,7 @@ def test_an_example_without_one_is_named():
     step = cc.compile(Classifier(-1).double(), LOSS)
     ids, y = texts(4)
     ids[2] = 3
-    with pytest.raises(cc.NonFiniteExamples, match="1 of 4 examples .*: 2"):
+    with pytest.raises(cc.NonFiniteExamples, match=r"1 of 4 examples .*: 2"):
         step(ids, y)
 
 

@@ -189,3 +189,12 @@ def test_other_updates_are_refused(forward):
     """With a gradient, or from the batch."""
     with pytest.raises(cc.CompileError):
         cc.compile(model_of(forward), losses, example_inputs=batch_of(3, (4, 5)))
+
+
+def test_updates_at_every_look_at_a_recurrent_weight_are_refused():
+    """Eager torch computes the weight four times a forward, a trace twice."""
+    layer = torch.nn.utils.parametrizations.spectral_norm(nn.LSTM(3, 4), "weight_hh_l0")
+    model = Pattern(lambda m, x: m.f(x.transpose(0, 1))[0][-1], f=layer).double()
+    with pytest.raises(cc.UntraceableModel, match="parametrisation of a weight of a recurrent layer") as refusal:
+        cc.compile(model, losses, example_inputs=batch_of(5, (6, 3)))
+    assert refusal.value.origin.module_path == "f"

@@ -18,6 +18,7 @@ class Branching(nn.Module):
         super().__init__()
         self.fc, self.dropout = nn.Linear(4, 4), nn.Dropout(0.5)
         self.own = forward
+        self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, x):
         return self.own(self, x)
@@ -91,9 +92,24 @@ def detached(model, x):
     return y + (y if x.shape[0] == 1 else y.detach())
 
 
+def other_count(model, x):
+    model.calls += 2 if x.shape[0] == 1 else 1
+    return model.fc(x)
+
+
+def count_of_many(model, x):
+    if x.shape[0] > 1:
+        model.calls += 1
+    return model.fc(x)
+
+
 @pytest.mark.parametrize(
-    "forward", [doubled, other_parameter, other_constant, other_dim, other_view, another_draw, detached]
-)
+    "forward",
+    [
+        doubled, other_parameter, other_constant, other_dim, other_view, another_draw, detached, other_count,
+        count_of_many,
+    ],
+)  # fmt: skip
 def test_a_branch_to_some_effect_is_refused_with_its_line(forward):
     step = cc.compile(Branching(forward).double(), LOSS)
     with pytest.raises(cc.UntraceableModel, match="branches on the batch size") as refusal:
