@@ -52,9 +52,10 @@ class PullBack:
         """Σ_n c_n g_θ[n] = (∂f/∂θ)ᵀ Σ_n c_n g_f[n]: one backward pass of the clipped sums."""
         pulled = [self.body.names.fresh(f"{self.labels[p]}_grad") for p in parameters]
         self.body.comment("every element of these parameters is read at most once: one vjp of the clipped sums")
-        self.vjp(pulled, values, parameters, [sums[value] for value in values], batched=False)
+        self.vjp(pulled, values, parameters, [self.by_parts(sums[value], value) for value in values], batched=False)
         for parameter, name in zip(parameters, pulled, strict=True):
-            sums[parameter] = cast(name, self.own(parameter), self.dtype)
+            own = self.own(parameter)
+            sums[parameter] = cast(name, own, self.dtype.to_complex() if own.is_complex else self.dtype)
 
     def vjp(
         self,
@@ -82,6 +83,10 @@ class PullBack:
         own = self.own(value)
         real = cast(text, self.dtype, own.to_real())
         return f"torch.view_as_complex({atom(real)}.contiguous())" if own.is_complex else real
+
+    def by_parts(self, text: str, value: fx.Node) -> str:
+        """A clipped sum as ``narrowed`` takes it: a complex one by its parts."""
+        return f"torch.view_as_real({text})" if self.own(value).is_complex else text
 
     def widened(self, name: str, parameter: fx.Node) -> str:
         """Gradients of a parameter in the dtype of norms, complex ones by their parts."""

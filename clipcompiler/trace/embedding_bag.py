@@ -37,6 +37,8 @@ def to_rows(graph: fx.Graph) -> None:
         indices, size = matrix_of(flat), step_of(offsets)
         if indices is None or size != indices.meta["val"].shape[1] or last:
             continue
+        if length(node.meta["val"][0]) != length(indices.meta["val"]):  # fewer bags: the last one has more rows
+            continue
         if (mode == MAX and padding is not None) or any(u.args[1] != 0 for u in node.users):
             continue
         write = Writer(graph, node)
@@ -72,6 +74,13 @@ def step_of(offsets: Any) -> int | None:
     """S, where the offsets are 0, S, 2·S, …"""
     if offsets.target is not aten.arange.start_step or offsets.args[0] != 0:
         return None
-    end, step = offsets.args[1], offsets.args[2]
-    whole = isinstance(end, fx.Node) and end.target is operator.mul and end.args[1] == step
-    return step if whole and isinstance(step, int) else None
+    end, step = offsets.args[1], offsets.args[2] if len(offsets.args) > 2 else 1
+    if not isinstance(end, fx.Node) or not isinstance(step, int):
+        return None
+    return step if step == 1 or (end.target is operator.mul and step in end.args) else None
+
+
+def length(value: Any) -> Any:
+    """The extent of the first dim, as an expression of the batch size."""
+    size = value.shape[0]
+    return size.node.expr if isinstance(size, torch.SymInt) else size

@@ -100,9 +100,7 @@ def examine(program, counts=(1, 4)):
     if amount != amount or amount == float("inf"):
         return Verdict("void")
     mixing, model, clipped = amount > 1e-7, build(program), program.clipped
-    step = cc.compile(
-        model, clipping=clipped.compiled(model), examples_per_unit=clipped.per_unit, rules=RULES
-    )
+    step = cc.compile(model, clipping=clipped.compiled(model), examples_per_unit=clipped.per_unit, rules=RULES)
     sizes, truths = [count * clipped.per_unit for count in counts], []
     if not mixing:
         try:
@@ -137,6 +135,8 @@ def undefined(clipped, model, truths):
     """Whether a gradient that is to be scaled to C is zero but for rounding."""
     if clipped.how != "normalize":
         return False
-    groups = {group: [name for own, name in clipped.members(model) if own == group] for group, _ in clipped.members(model)}
+    groups = {
+        group: [name for own, name in clipped.members(model) if own == group] for group, _ in clipped.members(model)
+    }
     norms = torch.cat([truth.norms(names) for truth in truths for names in groups.values()])
     return bool(((norms > 0) & (norms < 1e-6)).any())

@@ -14,16 +14,17 @@ TOLERANCE, NOTHING = 1e-9, 1e-12
 
 @dataclass(frozen=True)
 class Passes:
-    """Losses of the runs, and the gradients of the units by parameter name, each [units, …]."""
+    """The number of units, the losses of their runs, and their gradients by parameter name, each [units, …]."""
 
+    units: int
     losses: torch.Tensor
     gradients: dict[str, torch.Tensor]
 
     def norms(self, names=None):
         """√Σ |g|² over some parameters, or all: [units]."""
         chosen = [g for name, g in self.gradients.items() if names is None or name in names]
-        squares = [g.flatten(1).abs().square().sum(1) for g in chosen]
-        return sum(squares, torch.zeros((), dtype=torch.float64)).sqrt()
+        squares = [g.reshape(self.units, -1).abs().square().sum(1) for g in chosen]
+        return sum(squares, torch.zeros(self.units, dtype=torch.float64)).sqrt()
 
 
 def passes(model, batch, units):
@@ -40,8 +41,8 @@ def passes(model, batch, units):
                 own = [a + b for a, b in zip(own, given, strict=True)]
             losses.append(loss.detach())
         found.append(own)
-    stacked = {name: torch.stack(own) for name, own in zip(named, zip(*found, strict=True), strict=True)}
-    return Passes(torch.stack(losses), stacked)
+    stacked = {name: torch.stack([own[k] for own in found]) for k, name in enumerate(named)}
+    return Passes(len(units), torch.stack(losses), stacked)
 
 
 def differs(step, given, clipped, units, truth):

@@ -44,7 +44,9 @@ def scaled(g, z):
     """Element by element, by a complex or a real parameter."""
     shape = broadcast(g, [1 if carries(d) else extent(d) for d in z.dims])
     w = parameter(g, *shape) if g.maybe(0.75) else g.parameter(*shape)
-    text = g.pick(["{z} * {w}", "{z} * {w}", "{w} * {z}", "{z} + {w}", "{w} - {z}", "{z} / ({w} + 3)", "{z}.conj() * {w}"])
+    text = g.pick(
+        ["{z} * {w}", "{z} * {w}", "{w} * {z}", "{z} + {w}", "{w} - {z}", "{z} / ({w} + 3)", "{z}.conj() * {w}"]
+    )
     return g.emit(text.replace("{z}", z.name).replace("{w}", w), z.dims, "complex")
 
 
@@ -73,7 +75,11 @@ def spectrum(g, v):
     for _ in range(g.pick([1, 1, 2])):
         z = g.pick([scaled, scaled, mapped])(g, z) or scaled(g, z)
         if g.maybe(0.15):
-            z = g.emit(g.pick(["{}.conj()", "{} * 1j", "torch.tanh({} * 0.1)", "{}.exp()"]).replace("{}", z.name), z.dims, "complex")
+            z = g.emit(
+                g.pick(["{}.conj()", "{} * 1j", "torch.tanh({} * 0.1)", "{}.exp()"]).replace("{}", z.name),
+                z.dims,
+                "complex",
+            )
     if j == z.rank - 1 and z.dims != before:
         back = []  # another extent in the transformed dim
     forms = ["{}.abs()", "{}.abs().square()", "{}.real", "({} * {}.conj()).real", "{}.real + {}.imag"]
