@@ -1,4 +1,4 @@
-"""One backward pass an example → what a step must give: losses, norms, factors and clipped sums, apart from its code."""
+"""One backward pass an example → the losses, norms, factors and clipped sums of a step, by formulas of their own."""
 
 from dataclasses import dataclass
 

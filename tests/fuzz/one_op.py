@@ -49,10 +49,10 @@ def system(g, v):
     d = extent(v.dims[-1])
     if d > 6:
         return None
-    m, x = regular(g, d), v.name
+    m, x, triangular = regular(g, d), v.name, "torch.linalg.solve_triangular"
     forms = [
         f"torch.linalg.solve({m}, {x}[..., None])[..., 0]",
-        f"torch.linalg.solve_triangular({m}.triu(), {x}, upper=True, left=False)" if v.rank == 3 else f"{x} @ {m}.inverse()",
+        f"{x} @ {m}.inverse()" if v.rank == 2 else f"{triangular}({m}.triu(), {x}, upper=True, left=False)",
         f"{x} @ torch.linalg.inv({m})", f"{x} @ torch.matrix_exp(torch.tanh({g.parameter(d, d)}))",
         f"torch.linalg.multi_dot([{x}, {m}, {g.parameter(d, d)}])" if v.rank == 2 else f"torch.inner({x}, {m})",
         f"torch.tensordot({x}, {m}, dims=1)", f"{x} * torch.linalg.slogdet({m})[1]",
