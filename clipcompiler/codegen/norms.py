@@ -103,7 +103,8 @@ class Norms:
         if convolution is not None:
             image, filter = (self.operands.variable(f) for f in (convolution.image, convolution.filter))
             sizes = self.operands.shape(convolution.image)[2:]
-            return convolution.each(image, filter, sizes)
+            own = convolution.each(image, filter, sizes)
+            return summed(own, [x for x in own.letters if x not in term.each.output])  # a weight that broadcasts
         if term.each.determined:
             return self.scaled(Rows.of(self.operands, term.each).each(), term)
         square = term.square

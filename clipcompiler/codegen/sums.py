@@ -102,6 +102,7 @@ class Sums:
                 scaled if f is cotangent else self.operands.variable(f) for f in (convolution.image, convolution.filter)
             )
             total = convolution.total(image, filter, self.operands.shape(convolution.image)[2:])
+            total = summed(total, [x for x in total.letters if x not in network.output])
         elif network.determined:
             total = Rows.of(self.operands, network, self.scaled_cotangent(cotangent, clip)).total()
         else:

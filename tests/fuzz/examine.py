@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import torch
 
 import clipcompiler as cc
-from clipcompiler.verify import NormsByFormula, oracle
+from clipcompiler.verify import NormsByFormula
+from fuzz.custom import RULES
+from fuzz.judge import differs, passes
 from fuzz.program import build
 
 __all__ = ["Verdict", "examine", "mixes"]
-
-#: Relative errors of norms and clipped sums; below ``NOTHING`` a gradient is rounding alone.
-TOLERANCE, NOTHING = 1e-9, 1e-12
 
 
 @dataclass(frozen=True)
@@ -48,35 +47,36 @@ def gradients(loss, parameters):
     return torch.cat([g.flatten() for g in found])
 
 
-def mixes(program, size=4):
+def mixes(program, count=4):
     """max over n of |ℓ_n in the batch − ℓ_n alone|, and of their gradients, relative; for scalars of their mean or sum.
 
-    Raises whatever the program raises.
+    n is a unit where consecutive examples are clipped together. Raises whatever the program raises.
     """
     model = build(program)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    batch = program.batch(size)
+    m = program.clipped.per_unit
+    batch = program.batch(count * m)
     together = model(*batch)
     try:
-        alone = [model(*(t[n : n + 1] for t in batch)).sum() for n in range(size)]
+        alone = [model(*(t[n * m : n * m + m] for t in batch)).sum() for n in range(count)]
     except (RuntimeError, ValueError, IndexError):
         if not program.mixes:
             raise
-        return influence(model, batch, program.batch(size, seed=1), parameters)  # one example alone is too few for it
+        return influence(model, batch, program.batch(count * m, seed=1), parameters, m)  # one alone is too few for it
     if together.dim() == 0:
-        pairs = [[(together, sum(alone)), (together, sum(alone) / size)]]
+        pairs = [[(together, sum(alone)), (together, sum(alone) / count)]]
     else:
-        assert together.shape == (size,), f"losses of shape {tuple(together.shape)}"
-        pairs = [[(together[n], alone[n])] for n in range(size)]
+        assert together.shape == (count * m,), f"losses of shape {tuple(together.shape)}"
+        pairs = [[(together[n * m : n * m + m].sum(), alone[n])] for n in range(count)]
     return max(min(distance(a, b, parameters) for a, b in pair) for pair in pairs)
 
 
-def influence(model, batch, other, parameters):
-    """How far the other examples change ℓ_0; of a scalar, how far they change what the first example adds to it."""
+def influence(model, batch, other, parameters, m):
+    """How far the other units change ℓ_0; of a scalar, how far they change what the first unit adds to it."""
 
     def at(first, rest):
-        loss = model(*(torch.cat([a[:1], b[1:]]) for a, b in zip(first, rest, strict=True)))
-        return loss[0] if loss.dim() else loss
+        loss = model(*(torch.cat([a[:m], b[m:]]) for a, b in zip(first, rest, strict=True)))
+        return loss[:m].sum() if loss.dim() else loss
 
     if model(*batch).dim():
         return distance(at(batch, batch), at(batch, other), parameters)
@@ -90,8 +90,8 @@ def distance(a, b, parameters):
     return max(values, (first - second).norm().item() / (1e-6 + second.norm().item()))
 
 
-def examine(program, sizes=(1, 4)):
-    """Compiles a program and holds it against one backward pass an example."""
+def examine(program, counts=(1, 4)):
+    """Compiles a program and holds it against one backward pass an example, or unit, at these numbers of them."""
     try:
         with NormsByFormula():
             amount = mixes(program)
@@ -99,21 +99,29 @@ def examine(program, sizes=(1, 4)):
         return Verdict("void", f"{type(error).__name__}: {error}")
     if amount != amount or amount == float("inf"):
         return Verdict("void")
-    mixing = amount > 1e-7
-    model = build(program)
-    step = cc.compile(model)
+    mixing, model, clipped = amount > 1e-7, build(program), program.clipped
+    step = cc.compile(model, clipping=clipped.compiled(model), examples_per_unit=clipped.per_unit, rules=RULES)
+    sizes, truths = [count * clipped.per_unit for count in counts], []
     if not mixing:
         try:
-            truths = [oracle(model, None, program.batch(size)) for size in sizes]
+            truths = [passes(model, program.batch(size), clipped.units(size)) for size in sizes]
         except (RuntimeError, ValueError, IndexError) as error:  # one example alone is too few for it
             return Verdict("void", f"{type(error).__name__}: {error}")
-        norms = torch.cat([t.norms for t in truths])
-        if not torch.isfinite(norms).all():
+        norms = torch.cat([truth.norms() for truth in truths])
+        if not torch.isfinite(norms).all() or undefined(clipped, model, truths):
             return Verdict("void")
-        step.max_grad_norm = float(norms.median())
+        step.max_grad_norm = float(norms.median()) or 1.0
+    return held_against(step, program, sizes, truths, mixing)
+
+
+def held_against(step, program, sizes, truths, mixing):
+    """The verdict on a step: it must refuse what mixes, and give what the backward passes do otherwise."""
+    clipped = program.clipped
     try:
-        for size in sizes:
-            why = step.gradients(*program.batch(size)) and "" if mixing else inexact(step, program.batch(size))
+        for k, size in enumerate(sizes):
+            ids = {"unit_ids": clipped.ids(size)} if clipped.by_ids else {}
+            given = step.gradients(*program.batch(size), **ids)
+            why = "" if mixing else differs(step, given, clipped, clipped.units(size), truths[k])
             if why:
                 return Verdict("wrong", f"N = {size}: {why}", mixing)
     except cc.CompileError as refusal:
@@ -123,19 +131,12 @@ def examine(program, sizes=(1, 4)):
     return Verdict("wrong", "accepted, but mixes examples", True) if mixing else Verdict("exact")
 
 
-def inexact(step, batch):
-    """What differs from one backward pass an example, or nothing."""
-    result, found = step.gradients(*batch)
-    truth = oracle(step.model, None, batch, max_grad_norm=step.max_grad_norm)
-    names = sorted(truth.gradients)
-    if sorted(found) != names:
-        return f"gradients of {sorted(found)}, not of {names}"
-    sums = [torch.cat([g[k].flatten() for k in names]) for g in (found, truth.gradients)] if names else []
-    pairs = {"losses": (result.losses, truth.losses), "norms": (result.norms, truth.norms)}
-    pairs |= {"sums": (sums[0], sums[1])} if sums else {}
-    for name, (ours, theirs) in pairs.items():
-        error = (ours - theirs).abs() if name != "sums" else (ours - theirs).norm()
-        size = theirs.abs() if name != "sums" else theirs.norm()
-        if not (error <= TOLERANCE * size + NOTHING).all():
-            return f"{name}: {ours.tolist()[:9]}, not {theirs.tolist()[:9]}"
-    return ""
+def undefined(clipped, model, truths):
+    """Whether a gradient that is to be scaled to C is zero but for rounding."""
+    if clipped.how != "normalize":
+        return False
+    groups = {
+        group: [name for own, name in clipped.members(model) if own == group] for group, _ in clipped.members(model)
+    }
+    norms = torch.cat([truth.norms(names) for truth in truths for names in groups.values()])
+    return bool(((norms > 0) & (norms < 1e-6)).any())

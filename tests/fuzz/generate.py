@@ -2,14 +2,17 @@
 
 import random
 
-from fuzz import affine, mixing, pointwise, shapes, within
+from fuzz import affine, mixing, one_op, pointwise, recurrent, regions, shapes, spectra, tables, within
+from fuzz.grouping import arranged
 from fuzz.losses import finish, finish_mixing
 from fuzz.program import Program
 from fuzz.state import LARGEST, N, State, extent
 
 __all__ = ["generate"]
 
-SOUND = affine.OPS + pointwise.OPS + shapes.OPS + within.OPS
+#: What has come to the compiler after the first families of ops.
+LATER = recurrent.OPS + spectra.OPS + one_op.OPS + tables.OPS + regions.OPS
+SOUND = affine.OPS + pointwise.OPS + shapes.OPS + within.OPS + LATER
 SHAPES = ((3,), (4,), (2, 3), (3, 4), (4, 2), (2, 3, 4), (2, 4, 4), (6,), (1,), (2, 2, 2, 2), (5, 2))
 
 
@@ -23,8 +26,8 @@ def step(g, v, ops):
     return v
 
 
-def generate(rng: random.Random, mixes: bool = False, most: int = 8) -> Program:
-    """A random program of up to ``most`` ops after a first, and a loss."""
+def generate(rng: random.Random, mixes: bool = False, most: int = 8, ops=SOUND) -> Program:
+    """A random program of up to ``most`` ops after a first, a loss, and a way of clipping."""
     g = State(rng)
     v = g.input("x", g.pick(SHAPES))
     g.values.append(v)
@@ -34,12 +37,12 @@ def generate(rng: random.Random, mixes: bool = False, most: int = 8) -> Program:
     for k in range(count):
         if k == where:
             v = step(g, v, mixing.OPS)
-        v = step(g, v if mixes else chosen(g, v), SOUND)
+        v = step(g, v if mixes else chosen(g, v), ops)
     if where == count:
         finish_mixing(g, batch(g, v))
     else:
         finish(g, batch(g, v))
-    return Program(g.inputs, g.held, tuple(g.lines), g.aliases, mixes)
+    return arranged(g, mixes)
 
 
 def chosen(g, v):

@@ -1,8 +1,9 @@
 """A failing program → a shorter one that fails alike."""
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 
+from fuzz.clipped import Clipped
 from fuzz.examine import examine, mixes
 
 __all__ = ["minimised"]
@@ -33,8 +34,13 @@ def fails(program, sizes, same):
 
 
 def shorter(program):
-    """Programs with a line less, or an operand in place of a line, or an earlier end."""
+    """Programs with plain clipping, a line less, an operand in place of a line, or an earlier end."""
     lines = program.lines
+    for field in fields(Clipped):
+        if getattr(program.clipped, field.name) != field.default:
+            yield replace(program, clipped=replace(program.clipped, **{field.name: field.default}))
+    for k, line in enumerate(lines):
+        yield from (trimmed(program, (*lines[:k], *part, *lines[k + 1 :])) for part in opened(line))
     bound = [BINDS.match(line) for line in lines]
     for k in range(len(lines) - 1):
         name = bound[k].group(1) if bound[k] else "x"
@@ -54,10 +60,21 @@ def shorter(program):
             yield trimmed(program, tuple(re.sub(rf"\b{name}\b", other, line) for line in rest))
 
 
+def opened(line):
+    """A region as its lines; a region or a function with a line less."""
+    first, *inner = line.split("\n        ")
+    if inner and first.startswith("with "):
+        yield [row.replace("\n    ", "\n") for row in inner]
+    for k in range(len(inner) if len(inner) > 1 else 0):
+        if not inner[k].startswith("return"):
+            yield ["\n        ".join([first, *inner[:k], *inner[k + 1 :]])]
+
+
 def trimmed(program, lines):
     """The program of these lines, without what they do not use."""
     text = "\n".join(lines)
     aliases = {a: p for a, p in program.aliases.items() if re.search(rf"self\.{a}\b", text)}
     held = {k: s for k, s in program.held.items() if re.search(rf"self\.{k}\b", text) or k in aliases.values()}
     inputs = {k: s for k, s in program.inputs.items() if k == "x" or re.search(rf"\b{k}\b", text)}
-    return replace(program, lines=tuple(lines), held=held, aliases=aliases, inputs=inputs)
+    modules = {k: s for k, s in program.modules.items() if re.search(rf"self\.{k}\b", text)}
+    return replace(program, lines=tuple(lines), held=held, aliases=aliases, inputs=inputs, modules=modules)

@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field
 
 import torch
+import torch.utils.checkpoint
 from torch import nn
 from torch.nn import functional as F
+
+from fuzz import custom
+from fuzz.clipped import Clipped
 
 __all__ = ["Program", "build"]
 
@@ -15,10 +19,14 @@ class Program:
 
     Attributes:
         inputs: shape of one example by name; the values are drawn by the name's first letter (see ``draw``).
-        held: shape of every tensor of the module by name: parameters p, frozen parameters f, buffers b, masks m.
+        held: shape of every tensor of the module by name: parameters p, complex ones c, frozen ones f, buffers b,
+            masks m. In a name with dots the last part says which; the others are modules.
         aliases: further names of parameters, as of tied weights.
+        modules: modules of torch by name, as they are constructed.
+        frozen: the names of parameters of these modules that are not trained.
         lines: the body of ``forward``, which ends in a return.
         mixes: whether an op that mixes examples was put in.
+        clipped: how the gradients are clipped.
     """
 
     inputs: dict[str, tuple[int, ...]]
@@ -26,16 +34,22 @@ class Program:
     lines: tuple[str, ...]
     aliases: dict[str, str] = field(default_factory=dict)
     mixes: bool = False
+    modules: dict[str, str] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+    clipped: Clipped = field(default_factory=Clipped)
 
     def __str__(self) -> str:
         body = "\n".join(f"    {line}" for line in self.lines)
-        return f"inputs={self.inputs}\nheld={self.held}\naliases={self.aliases}\n{self.signature}\n{body}"
+        kept = [f"{k}={getattr(self, k)}" for k in ("inputs", "held", "aliases", "modules", "frozen", "clipped")]
+        return "\n".join([*kept, self.signature, body])
 
     def __repr__(self) -> str:
         lines = "".join(f"        {line!r},\n" for line in self.lines)
+        more = "".join(f"    {k}={getattr(self, k)!r},\n" for k in ("modules", "frozen") if getattr(self, k))
+        more += "" if self.clipped == Clipped() else f"    clipped={self.clipped!r},\n"
         return (
             f"Program(\n    inputs={self.inputs},\n    held={self.held},\n    aliases={self.aliases},\n"
-            f"    mixes={self.mixes},\n    lines=(\n{lines}    ),\n)"
+            f"    mixes={self.mixes},\n{more}    lines=(\n{lines}    ),\n)"
         )
 
     @property
@@ -64,22 +78,40 @@ def draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch
             return torch.randn(shape, generator=generator, dtype=torch.float64)
         case "p" | "f":
             return 0.7 * torch.randn(shape, generator=generator, dtype=torch.float64)
+        case "c":
+            return torch.randn(shape, generator=generator, dtype=torch.complex128)
     raise ValueError(f"no values for {name}")
 
 
 def build(program: Program) -> nn.Module:
     """The module of a program."""
     body = "\n".join(f"    {line}" for line in program.lines)
-    scope = {"torch": torch, "F": F}
+    scope = {"torch": torch, "F": F, "nn": nn, "radial": custom.radial}
     exec(f"{program.signature}\n{body}\n", scope)
     model = type("Model", (nn.Module,), {"forward": scope["forward"]})()
     generator = torch.Generator().manual_seed(1)
     for name, shape in program.held.items():
-        value = draw(name, shape, generator)
-        if name[0] in "pf":
-            setattr(model, name, nn.Parameter(value, requires_grad=name[0] == "p"))
+        own = name.rpartition(".")[2]
+        value = draw(own, shape, generator)
+        if own[0] in "pfc":
+            setattr(part(model, name), own, nn.Parameter(value, requires_grad=own[0] != "f"))
         else:
-            model.register_buffer(name, value)
+            part(model, name).register_buffer(own, value)
+    for name, source in program.modules.items():
+        module = eval(source, scope).double()
+        for key, p in module.named_parameters():
+            p.data.copy_(draw("p", p.shape, generator))
+            p.requires_grad_(f"{name}.{key}" not in program.frozen)
+        setattr(model, name, module)
     for name, other in program.aliases.items():
-        setattr(model, name, getattr(model, other))
+        setattr(part(model, name), name.rpartition(".")[2], model.get_parameter(other))
+    return model
+
+
+def part(model: nn.Module, name: str) -> nn.Module:
+    """The module that holds a name with dots, made where it is missing."""
+    for key in name.split(".")[:-1]:
+        if not hasattr(model, key):
+            model.add_module(key, nn.Module())
+        model = getattr(model, key)
     return model

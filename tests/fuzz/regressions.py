@@ -68,6 +68,37 @@ EXACT = {
             "return h2.flatten(1).square().sum(1)",
         ),
     ),
+    "a slice of a complex parameter, each element read once": Program(
+        inputs={"x": (2, 3)},
+        held={"c2": (2, 2, 1)},
+        lines=(
+            "h1 = x.permute(2, 1, 0) * self.c2[1:]",
+            "h2 = torch.fft.ifft(h1, dim=0).real",
+            "return h2.square().sum()",
+        ),
+    ),
+    "the kernel of a convolution with groups, expanded over the channels": Program(
+        inputs={"x": (2, 12)},
+        held={"p5": (1, 1, 3)},
+        lines=(
+            "h = F.conv1d(x, self.p5.expand(4, 1, 3), None, 1, 'same', (1,), 2)",
+            "return h.flatten(1).square().sum(1)",
+        ),
+    ),
+    "bags of one row": Program(
+        inputs={"k": (1,), "x": (1,)},
+        held={"p2": (4, 2)},
+        lines=("h = F.embedding_bag(k, self.p2, mode='sum', padding_idx=2)", "return (h + x).square().sum(1)"),
+    ),
+    "bags of what a view made the rows of a matrix": Program(
+        inputs={"x": (2, 3)},
+        held={"p4": (4, 3)},
+        lines=(
+            "h1 = (x.reshape(-1, 6).abs() * 2.3).long() % 4",
+            "h2 = F.embedding_bag(h1, self.p4, mode='mean')",
+            "return h2.square().sum(1)",
+        ),
+    ),
     "a permuted gradient of an instance norm": Program(
         inputs={"x": (2, 3, 3)},
         held={"p1": (3,), "p2": (2,), "p3": (3, 3)},

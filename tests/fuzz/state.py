@@ -38,7 +38,7 @@ def spelled(d):
 
 @dataclass(frozen=True)
 class Value:
-    """A value: its name, its dims as factors, and "float", "int" or "bool"."""
+    """A value: its name, its dims as factors, and "float", "int", "bool" or "complex"."""
 
     name: str
     dims: tuple
@@ -73,6 +73,7 @@ class State:
     inputs: dict = field(default_factory=dict)
     held: dict = field(default_factory=dict)
     aliases: dict = field(default_factory=dict)
+    modules: dict = field(default_factory=dict)
     lines: list = field(default_factory=lambda: ["n = x.shape[0]"])
     values: list = field(default_factory=list)
     count: int = 0
@@ -93,6 +94,21 @@ class State:
         self.values.append(value)
         return value
 
+    def bind(self, expression):
+        """A line that binds what is no value by itself, as the outputs of a layer: its name."""
+        self.count += 1
+        self.lines.append(f"h{self.count} = {expression}")
+        return f"h{self.count}"
+
+    def module(self, letter, source):
+        """A module of torch, as it is constructed; an earlier one like it now and then."""
+        same = [name for name, text in self.modules.items() if text == source]
+        if same and self.maybe(0.6):
+            return f"self.{self.pick(same)}"
+        name = f"{letter}{len(self.modules)}"
+        self.modules[name] = source
+        return f"self.{name}"
+
     def input(self, letter, shape):
         """An input of a kind, shared with an earlier one of its shape now and then."""
         same = [k for k, s in self.inputs.items() if k[0] == letter and s == tuple(shape)]
@@ -105,7 +121,7 @@ class State:
         return Value(name, ((N,), *((s,) for s in shape)), kind)
 
     def tensor(self, letter, shape):
-        """A tensor of the module: p trainable, f frozen, b and w buffers, m a mask."""
+        """A tensor of the module: p trainable, c complex, f frozen, b and w buffers, m a mask."""
         same = [k for k, s in self.held.items() if k[0] == letter and s == tuple(shape)]
         if same and self.maybe(0.5):
             name = self.pick(same)
