@@ -166,12 +166,14 @@ class Norms:
     def parts(self, square: Square, label: str, biases: int) -> Laid:
         """Σ_s ‖ȳ_s‖²‖x_s‖²: the square of every position's own part, from the diagonals of the Grams at hand.
 
-        That of an indicator is 1.
+        That of an indicator is 1, but where it skips a row.
         """
         factors = square.gradient.factors
         total, *rest = [self.squares_of(square, k, label) for k, f in enumerate(factors) if not f.tensor.indicates]
         if biases:
             rest = [Laid(f"({atom(rest[0].text)} + {biases})", rest[0].letters)]
+        kept = [same_row(self.operands, f, f, {}) for f in factors if f.tensor.indicates]
+        rest += [k for k in kept if k.text]
         for k, factor in enumerate(rest):
             later = [x for f in rest[k + 1 :] for x in f.letters]
             total = contracted(total, factor, [square.examples, *later])
