@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import clipcompiler as cc
+from clipcompiler.plan import Order
 
 V, D, S = 7, 4, 6
 
@@ -93,3 +94,16 @@ def test_bags_of_another_number_than_the_examples_are_refused():
     model = Looks(lambda m, i: m.head(m.bag(i.reshape(-1), torch.arange(0, 3 * i.shape[0], 3)))).double()
     with pytest.raises(cc.CompileError):
         cc.compile(model, losses, example_inputs=(indices(5, S), torch.randint(V, (5,))))
+
+
+def test_an_example_of_padding_alone_has_norm_zero():
+    """By Gram: what rounding may have taken is counted at the places that have a row."""
+    table = nn.Parameter(torch.randn(V, 2, dtype=torch.float64))
+    model = Looks(lambda m, i: F.embedding(i, m.table, padding_idx=0).flatten(1)).double()
+    model.table = table
+    step = cc.compile(model, lambda o, t: (o**2).sum(1) * t)
+    ids = torch.tensor([[0, 0, 0], [0, 1, 1], [2, 3, 0]])
+    result, _ = step.gradients(ids, torch.ones(3, dtype=torch.float64))
+    assert step.plan["table"].order is Order.GRAM
+    assert result.norms[0] == 0
+    assert step.verify(ids, torch.ones(3, dtype=torch.float64)) < 1e-10
