@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -85,7 +87,10 @@ def below_packages(file: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what the models come from."""
+    """The commit of clipcompiler, and the versions of what the models come from."""
     from importlib.metadata import version
 
-    return {"torch": torch.__version__, "transformers": version("transformers"), "timm": version("timm")}
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    known = {"clipcompiler": commit or version("clipcompiler"), "torch": torch.__version__}
+    return known | {name: version(name) for name in ("transformers", "timm")}

@@ -16,8 +16,10 @@ Record = dict[str, Any]
 
 def page(records: Sequence[Record]) -> str:
     """The whole page, in Markdown."""
-    known = [r.get("versions", {}) for r in records if r.get("versions")]
-    versions = ", ".join(f"{k} {v}" for k, v in (known[-1] if known else {}).items())
+    known: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, version in (item for r in records for item in r.get("versions", {}).items()):
+        known[name][version] += 1
+    versions = ", ".join(f"{name} {told(found)}" for name, found in known.items())
     errors = [r["error"] for r in records if r.get("error") is not None]
     lines = [
         "# Coverage",
@@ -39,6 +41,11 @@ def page(records: Sequence[Record]) -> str:
         *every(records),
     ]
     return "\n".join(lines) + "\n"
+
+
+def told(found: Counter[str]) -> str:
+    """A version, or several with the number of models of each."""
+    return next(iter(found)) if len(found) == 1 else " and ".join(f"{v} ({k} models)" for v, k in found.most_common())
 
 
 ABOUT = """\
