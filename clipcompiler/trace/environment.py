@@ -23,6 +23,7 @@ from torch.utils import checkpoint
 
 from clipcompiler.errors import UntraceableModel
 from clipcompiler.trace.assumptions import Assumptions, differs
+from clipcompiler.trace.control_flow import taken_apart
 from clipcompiler.trace.recurrent import by_one_step
 from clipcompiler.trace.source import is_users, running_line
 from clipcompiler.trace.wrap import WithoutValueChecks, own_name
@@ -66,6 +67,7 @@ def tracing(model: nn.Module) -> Iterator[Assumptions]:
             (torch.inference_mode, "__enter__", no_inference_mode(torch.inference_mode.__enter__)),
             (torch.SymBool, "__bool__", same_branch(torch.SymBool.__bool__, assumptions)),
             (ShapeEnv, "evaluate_expr", assumptions.recording(ShapeEnv.evaluate_expr)),
+            *taken_apart(),
         ):
             stack.enter_context(mock.patch.object(target, name, replacement))
         if hasattr(decompositions, "_rnn_helper"):
