@@ -128,5 +128,23 @@ def test_the_page_counts_models_and_causes():
     text = page(records)
     assert "| timm eval | 1 | 2 | 0 | 3 |" in text
     assert "| timm training | 0 | 0 | 1 | 1 |" in text
-    assert "| 2 | ExamplesMixed: mean over dim … of […], which carries | b, c | a.py:3 `x \\| y` |" in text
+    assert "| 2 | ExamplesMixed: mean over dim … of […], which carries |  | b, c | a.py:3 `x \\| y` |" in text
     assert cause(records[1]) == cause(records[2])
+
+
+def test_refusals_are_explained_and_types_that_trace_are_counted():
+    untraced = {
+        "status": "refused",
+        "kind": "UntraceableModel",
+        "reason": "torch.export cannot trace the model: data-dependent",
+    }
+    records = [
+        {"name": "transformers/causal/a", "status": "exact", "error": 0.0, "versions": {"torch": "2.13"}},
+        {"name": "transformers/causal/b", "status": "not built", "reason": "too large", "versions": {"torch": "2.11"}},
+        {"name": "transformers/causal/c", **untraced},
+        {"name": "timm/training/d", "status": "refused", "kind": "ExamplesMixed", "op": "aten.batch_norm.default"},
+    ]
+    text = page(records)
+    assert "that torch can trace, 1 of 1 (100%) are exact" in text
+    assert "exact in eval mode, or with group norm" in text
+    assert "torch 2.13 (1 models) and 2.11 (1 models)" in text

@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from benchmarks.coverage.explained import explained
+
 __all__ = ["cause", "page"]
 
 STATUSES = ("exact", "refused", "unverified", "wrong", "failed", "unfinished", "not built")
@@ -32,6 +34,8 @@ def page(records: Sequence[Record]) -> str:
         "",
         *by_status(records),
         "",
+        f"Of the types of transformers that torch can trace, {share(records)} are exact.",
+        "",
         "## Why models are refused",
         "",
         *by_cause([r for r in records if r["status"] == "refused"]),
@@ -41,6 +45,19 @@ def page(records: Sequence[Record]) -> str:
         *every(records),
     ]
     return "\n".join(lines) + "\n"
+
+
+def share(records: Sequence[Record]) -> str:
+    """Exact of those that torch.export traces, as a fraction and a percentage."""
+    traced = [
+        r
+        for r in records
+        if r["name"].startswith("transformers/")
+        and r["status"] not in ("not built", "unfinished")
+        and "torch.export cannot trace" not in r.get("reason", "")
+    ]
+    exact = sum(r["status"] == "exact" for r in traced)
+    return f"{exact} of {len(traced)} ({exact / max(1, len(traced)):.0%})"
 
 
 def told(found: Counter[str]) -> str:
@@ -91,11 +108,11 @@ def by_cause(records: Iterable[Record]) -> list[str]:
     causes: dict[str, list[Record]] = defaultdict(list)
     for r in records:
         causes[cause(r)].append(r)
-    lines = ["| models | why | for example | line |", "|---|---|---|---|"]
+    lines = ["| models | refused | explanation | for example | line |", "|---|---|---|---|---|"]
     for why, found in sorted(causes.items(), key=lambda item: (-len(item[1]), item[0])):
         first = found[0]
         names = ", ".join(dict.fromkeys(r["name"].split("/")[-1] for r in found[:4]))
-        lines.append(f"| {len(found)} | {cell(why)} | {names} | {line_of(first)} |")
+        lines.append(f"| {len(found)} | {cell(why)} | {explained(first)} | {names} | {line_of(first)} |")
     return lines
 
 
