@@ -9,7 +9,7 @@ __all__ = ["explained"]
 
 #: What a refusal says, or the line it names → the explanation; the first that fits counts.
 EXPLANATIONS = {
-    r"attn = \(q @ k\.transpose.*\(B, N, N\)": "timm's q and k have lost their feature dim: images attend to each other",
+    r"attn = \(q @ k\.transpose.*\(B, N, N\)": "its q and k have lost their feature dim: images attend to each other",
     r"batch_norm": "the batch's statistics are in every example's output; exact in eval mode, or with group norm",
     r"PhimoeMultiplier": "its router's backward is Python code that no op shows; exact in eval mode",
     r"autograd\.Function": "its backward is Python code that no op shows; a torch.library op with a rule would be",
