@@ -1,5 +1,6 @@
 """A compiled step held against one backward pass an example."""
 
+import pytest
 import torch
 
 import clipcompiler as cc
@@ -32,3 +33,9 @@ def assert_exact(step, batch, dtype=torch.float64, **options):
 def compiled(model, loss_fn, batch):
     """The step of a model with C at the median norm of a batch."""
     return cc.compile(model, loss_fn, max_grad_norm=median_norm(model, loss_fn, batch))
+
+
+def mostly_slow(cases, every=5):
+    """Every fifth case in the ordinary suite, from the first on; the others marked slow."""
+    cases = list(cases)
+    return [c if k % every == 0 else pytest.param(c, marks=pytest.mark.slow) for k, c in enumerate(cases)]

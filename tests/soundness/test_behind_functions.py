@@ -3,7 +3,7 @@
 import pytest
 import torch
 from behind_functions import PULLED, READ_ONCE, SUBSTITUTED
-from comparison import PROMISED, median_norm
+from comparison import PROMISED, median_norm, mostly_slow
 from patterns import SIZES, Pattern, batch_of, check, losses
 from torch import nn
 
@@ -87,7 +87,7 @@ def assert_exact_in_groups(model, shape, sizes, clipping=None, examples_per_unit
     return step
 
 
-@pytest.mark.parametrize("name", [*READ_ONCE, *PULLED])
+@pytest.mark.parametrize("name", mostly_slow([*READ_ONCE, *PULLED]))
 def test_parameters_clipped_apart(name):
     """Each parameter a group of its own: a value of two parameters says nothing of either norm."""
     forward, parts, shape = EVERY[name]
@@ -99,21 +99,21 @@ def test_parameters_clipped_apart(name):
         assert step.plan["body.w"].order is step.plan["body.v"].order is Order.PULLED
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", mostly_slow(SOME))
 def test_parameters_clipped_by_layer(name):
     """The parameters of a module are clipped together, a value of them with them."""
     forward, parts, shape = EVERY[name]
     assert_exact_in_groups(Shifted(Pattern(forward, **parts)).double(), shape, SIZES, clipping=cc.PerLayer())
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", mostly_slow(SOME))
 def test_units_of_equal_size(name):
     """Two examples a unit, whose gradients are added before any is squared."""
     forward, parts, shape = EVERY[name]
     assert_exact_in_groups(Pattern(forward, **parts).double(), shape, SIZES, examples_per_unit=2)
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", mostly_slow(SOME))
 def test_units_by_id(name):
     """Units of any size, known at the call."""
     forward, parts, shape = EVERY[name]

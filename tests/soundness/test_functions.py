@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from comparison import mostly_slow
 from patterns import Pattern, check, parameter
 from torch import nn
 from torch.nn import functional as F
@@ -63,7 +64,7 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", mostly_slow(FUNCTIONS, every=2))
 def test_any_function_of_parameters_is_pulled_back(name):
     """Exact at N in {1, 2, 5}; a direct use beside it."""
     function = FUNCTIONS[name]

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from comparison import assert_exact
+from comparison import assert_exact, mostly_slow
 from patterns import SIZES, Pattern, batch_of, check, losses, parameter
 from torch import nn
 
@@ -59,12 +59,12 @@ def everything(m, x):
     return torch.cat([sequences(m, x).flatten(1), states(m, x)], 1)
 
 
-@pytest.mark.parametrize("case", LAYERS, ids=named)
+@pytest.mark.parametrize("case", mostly_slow(LAYERS, every=2), ids=named)
 def test_every_output_of_a_layer(case):
     check(Pattern(everything, r=layer(case)), (T, I))
 
 
-@pytest.mark.parametrize("case", KINDS, ids=named)
+@pytest.mark.parametrize("case", mostly_slow(KINDS, every=2), ids=named)
 @pytest.mark.parametrize("read", [sequences, states])
 def test_some_outputs_of_a_layer(case, read):
     check(Pattern(read, r=layer(case, num_layers=2)), (T, I))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from comparison import mostly_slow
 from torch import fx, nn
 from torch._decomp import decomposition_table
 
@@ -76,7 +77,7 @@ LAYERS = [
 
 
 @pytest.mark.parametrize("given", [False, True], ids=["zeros", "given"])
-@pytest.mark.parametrize("layer", LAYERS, ids=str)
+@pytest.mark.parametrize("layer", mostly_slow(LAYERS, every=4), ids=str)
 def test_the_layers_one_by_one_are_the_layer(layer, given):
     model, x = Layer(layer, given), torch.randn(5, T, I, dtype=torch.float64)
     model.train(layer.training)
@@ -113,7 +114,7 @@ def test_a_layer_knows_its_module_and_the_users_line():
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", mostly_slow([torch.float32, torch.float64]))
 def test_a_trace_runs_one_step_however_long_the_sequence(kind, dtype, monkeypatch):
     """As many calls of torch's own loop over steps, each of one step; and the graph of a short sequence."""
     seen = []
