@@ -35,7 +35,14 @@ def compiled(model, loss_fn, batch):
     return cc.compile(model, loss_fn, max_grad_norm=median_norm(model, loss_fn, batch))
 
 
-def mostly_slow(cases, every=5):
-    """Every fifth case in the ordinary suite, from the first on; the others marked slow."""
+def mostly_slow(cases, every=5, *, several=False):
+    """Every fifth case, from the first on, in the ordinary suite, the others marked slow.
+
+    ``several`` says that a case is several arguments.
+    """
     cases = list(cases)
-    return [c if k % every == 0 else pytest.param(c, marks=pytest.mark.slow) for k, c in enumerate(cases)]
+    slow = pytest.mark.slow
+    return [
+        c if k % every == 0 else pytest.param(*c, marks=slow) if several else pytest.param(c, marks=slow)
+        for k, c in enumerate(cases)
+    ]

@@ -22,7 +22,7 @@ from sampling import Size, n
 from clipcompiler.dsl import aten
 
 #: An order more than these is tried in the slow suite.
-MOST_ORDERS = 12
+MOST_ORDERS = 6
 #: Ops that appear in graphs in place of others, and have no derivative when called by themselves.
 WITHOUT_DERIVATIVE = {aten.copy.default, aten.detach_.default}
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from comparison import mostly_slow
 from patterns import batch_of, check, losses
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
@@ -106,7 +107,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", mostly_slow(MODELS, every=2))
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_parametrised_weights_are_exact(name):
     """N in {1, 2, 5} from one compilation: norms and clipped sums within 1e-10."""

@@ -119,7 +119,9 @@ TRAINED = [
 
 
 @pytest.mark.parametrize(
-    ("case", "trained"), TRAINED, ids=lambda value: value if isinstance(value, str) else named(value)
+    ("case", "trained"),
+    mostly_slow(TRAINED, every=3, several=True),
+    ids=lambda value: value if isinstance(value, str) else named(value),
 )
 def test_a_part_of_the_parameters_is_trained(case, trained):
     """One parameter alone, all but one, none behind a trained layer."""
