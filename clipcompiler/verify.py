@@ -45,6 +45,7 @@ class Oracle:
     gradients: dict[str, Tensor]
 
 
+@torch.enable_grad()  # whatever the caller has set
 def oracle(
     model: nn.Module,
     loss_fn: Callable[..., Tensor] | None,
@@ -148,14 +149,19 @@ class Unrounded(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Replaces the dtypes among the arguments, and the functions that are named after one."""
-        wide = pytree.tree_map_only(torch.dtype, lambda dtype: WIDE.get(dtype, dtype), (args, kwargs or {}))
-        return (Tensor.double if function in CASTS else function)(*wide[0], **wide[1])
+        options = {name: wide(value) for name, value in (kwargs or {}).items()}
+        return (Tensor.double if function in CASTS else function)(*map(wide, args), **options)
 
 
 #: The dtypes that would round a float64, and what takes their place; the methods that cast to one.
 WIDE = dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64)
 WIDE |= dict.fromkeys((torch.complex64, torch.complex32), torch.complex128)
 CASTS: tuple[Any, ...] = (Tensor.float, Tensor.half, Tensor.bfloat16)
+
+
+def wide(value: Any) -> Any:
+    """An argument, where it is a dtype the one in its place."""
+    return WIDE.get(value, value) if isinstance(value, torch.dtype) else value
 
 
 def by_formula(named: dict[str, Any], *, own: bool) -> Tensor:
@@ -191,10 +197,13 @@ def norm_of(gradients: dict[str, Tensor], names: Sequence[str], dtype: torch.dty
 
 
 def gradients_of(loss: Tensor, parameters: list[nn.Parameter]) -> tuple[Tensor, ...]:
-    """∇ℓ for each parameter; zero where the loss does not depend on it."""
+    """∇ℓ for each parameter; zero where the loss does not depend on it.
+
+    The graph is kept, for a model may keep what it computes from its parameters for the next example too.
+    """
     if not loss.requires_grad:
         return tuple(torch.zeros_like(p) for p in parameters)
-    return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    return torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
 
 
 def parameters_of(model: nn.Module, loss_fn: Any) -> dict[str, nn.Parameter]:
@@ -209,12 +218,15 @@ def parameters_of(model: nn.Module, loss_fn: Any) -> dict[str, nn.Parameter]:
 def copied(module: Any, dtype: torch.dtype) -> Any:
     """A copy of a module in ``dtype``; anything else as it is.
 
-    A tensor with a graph that a forward left on a module, as torch's old weight norm does, is copied without it.
+    A tensor with a graph that a forward left on a module, as torch's old weight norm and parametrised recurrent layers
+    do, is copied without it; each forward makes it anew.
     """
     if not isinstance(module, nn.Module):
         return module
-    held = (v for m in module.modules() for v in vars(m).values() if isinstance(v, Tensor) and not v.is_leaf)
-    own: Any = copy.deepcopy(module, {id(v): v.detach().clone() for v in held})
+    held = [v for m in module.modules() for v in vars(m).values()]
+    held += [v for m in module.modules() if isinstance(m, nn.RNNBase) for v in m._flat_weights]
+    left = [v for v in held if isinstance(v, Tensor) and not v.is_leaf]
+    own: Any = copy.deepcopy(module, {id(v): v.detach().clone() for v in left})
     return own._apply(lambda t: cast(t, dtype))  # module.to(dtype) would drop imaginary parts
 
 

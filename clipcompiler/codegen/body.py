@@ -10,8 +10,9 @@ from clipcompiler.codegen.names import Names
 
 __all__ = ["Body", "Section"]
 
-#: A statement that binds one variable.
+#: A statement that binds one variable; the words of a statement, its variables among them.
 BOUND = re.compile(r"(\w+) = ")
+WORD = re.compile(r"\w+")
 
 
 @dataclass(slots=True)
@@ -73,9 +74,9 @@ class Body:
         """
         start, end = self.sections.index(first), self.sections.index(last)
         inside = [line for section in self.sections[start : end + 1] for line in section.lines]
-        later = "\n".join(line for section in self.sections[end + 1 :] for line in section.lines)
+        later = {w for section in self.sections[end + 1 :] for line in section.lines for w in WORD.findall(line)}
         bound = dict.fromkeys(m.group(1) for line in inside if (m := BOUND.match(line)))
-        gone = [name for name in bound if name != "losses" and not re.search(rf"\b{name}\b", later)]
+        gone = [name for name in bound if name != "losses" and name not in later]
         if gone and last.lines:
             last.lines.append(f"del {', '.join(gone)}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import fx
 
+from clipcompiler.axes.analyse import Axes
 from clipcompiler.derive.derived import Derived, Use
 from clipcompiler.derive.uses import gradient_path
 from clipcompiler.errors import CompileError
@@ -25,11 +26,12 @@ def check_claims(derived: Derived, uses: tuple[Use, ...]) -> None:
         for term in terms:
             for use in term.uses:
                 claimed.setdefault((use.node, use.source), set()).add(own)
+    path = gradient_path(axes)
     for node in axes.traced.graph.nodes:
         parameter = axes.traced.parameter(node)
         if parameter is None or not parameter.trainable:
             continue
-        for source, user in meetings(node, derived):
+        for source, user in meetings(node, axes, path):
             owners = claimed.get((user, source), set())
             if not owners or not all(reaches(derived, owner, node) for owner in owners):
                 raise CompileError(
@@ -49,11 +51,9 @@ def reaches(derived: Derived, source: fx.Node, parameter: fx.Node) -> bool:
     )
 
 
-def meetings(parameter: fx.Node, derived: Derived) -> list[tuple[fx.Node, fx.Node]]:
-    """(value without examples, op with examples that reads it), for all values computed from a parameter."""
-    axes = derived.axes
+def meetings(parameter: fx.Node, axes: Axes, path: set[fx.Node]) -> list[tuple[fx.Node, fx.Node]]:
+    """(value without examples, op with examples on a gradient's path that reads it), for all that a parameter makes."""
     found: list[tuple[fx.Node, fx.Node]] = []
-    path = gradient_path(axes)
     pending, seen = [parameter], {parameter}
     while pending:
         source = pending.pop()

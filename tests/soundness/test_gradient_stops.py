@@ -45,10 +45,21 @@ def size_of(h):
     return h.abs().mean(1, keepdim=True)
 
 
+def without_grad_or_autocast(model, x):
+    """A gate that is not trained through, where what rounds is turned off."""
+    h = model.f(x)
+    with torch.autocast("cpu", enabled=False):
+        h = torch.tanh(h)
+        with torch.no_grad():
+            gate = torch.sigmoid(model.f(x))
+        return model.g(h * gate)
+
+
 STOPPED = {
     "no_grad": without_grad,
     "no_grad of a part": partly_without_grad,
     "no_grad of a parameter": scale_without_grad,
+    "no_grad without autocast": without_grad_or_autocast,
     "a function under no_grad": lambda m, x: m.g(m.f(x) / size_of(m.f(x))),
     "detach": lambda m, x: m.g(m.f(x).detach() * m.f(x)),
     "detach of everything": lambda m, x: m.g(m.f(x).detach()),
@@ -93,12 +104,20 @@ def inferred(model, x):
     return model.g(h.clone())
 
 
+def rounded(model, x):
+    """A value computed in half precision, as no op says."""
+    with torch.autocast("cpu"):
+        h = model.f(x)
+    return model.g(h.double())
+
+
 REFUSED = {
     "autograd.Function": (lambda m, x: m.g(Rounded.apply(m.f(x))), "Rounded is an autograd.Function"),
     "a Function of torch": (
         lambda m, x: m.g(m.f(x) * Dirichlet(m.f.bias.exp(), validate_args=False).rsample()), "autograd.Function"),
     "a hook on a tensor": (hooked, "registers a hook on a tensor"),
     "inference mode": (inferred, "inference_mode"),
+    "autocast": (rounded, "under torch.autocast"),
     "a re-entrant checkpoint": (lambda m, x: m.g(checkpoint(m.f, x, use_reentrant=True)), "use_reentrant=False"),
 }  # fmt: skip
 
