@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ __all__ = ["image_cases"]
 
 CLASSES = 10
 #: Sides of the images, tried in this order; ``None`` is the model's own.
-SIDES = (64, 96, 128, 160, None)
+SIDES = (64, 84, 96, 128, 160, None)
 #: Models that are not the smallest of their family, by name.
 LARGE = re.compile("large|huge|giant|xxl|xlarge|so\\d+m|_xl|_l_|_h_")
 #: Fewer blocks, where a model has more parameters than ``MANY``.
@@ -84,9 +85,9 @@ def image_model(name: str, mode: str) -> Built:
                 break
             except Exception as error:
                 problems.append(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
-    for side in SIDES:
+    for options, side in product((*FEWER, {}), SIDES):
         try:
-            return tried(name, mode, side, {}, large=True)
+            return tried(name, mode, side, options, large=True)
         except Exception as error:
             problems.append(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
     raise NotBuilt(problems[-1])
@@ -130,6 +131,7 @@ def own_statistics(model: nn.Module) -> None:
 
 
 def losses(output: Any, target: Tensor) -> Tensor:
-    """ℓ[n] = cross-entropy(output[n], target[n]); of several heads the mean of their outputs"""
+    """ℓ[n] = cross-entropy(output[n], target[n]); of several heads, and of the tokens of an encoder, their mean"""
     logits = torch.stack(output).mean(0) if isinstance(output, (tuple, list)) else output
+    logits = logits.mean(1) if logits.dim() == 3 else logits
     return F.cross_entropy(logits, target, reduction="none")
