@@ -30,10 +30,11 @@ help:
 demo: $(VENV)/.installed-demo
 	$(PY) docs/examples/train_digits.py $(ARGS)
 
-# Two workers with many threads each would fight over the CPUs: one thread each.
+# Two workers with many threads each would fight over the CPUs: one thread each. Neighbours share what they compile, so
+# each worker takes one half of the suite, and helps the other at the end.
 test: $(VENV)/.installed-test
 	@cpus=$$($(PY) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())') && \
-	if [ "$$cpus" -ge 2 ]; then workers='-n 2'; export OMP_NUM_THREADS=1; else workers=; fi && \
+	if [ "$$cpus" -ge 2 ]; then workers='-n 2 --dist worksteal'; export OMP_NUM_THREADS=1; else workers=; fi && \
 	echo "$(PY) -m pytest $$workers" && \
 	$(PY) -m pytest $$workers $(ARGS)
 

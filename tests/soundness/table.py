@@ -9,31 +9,34 @@ import torch
 from apart import APART
 from refusing import MIXING, code_of_mixing, refusal
 
-__all__ = ["PAGE", "between", "code_text", "exact_table", "page_with_tables", "refused_table"]
+__all__ = ["PAGE", "between", "code_text", "exact_table", "page_with_tables", "refused_row"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "soundness.md"
 
 
 def refused_table():
     """| pattern | code | kind and first line of the real message |"""
-    rows = []
-    for name in MIXING:
-        torch.manual_seed(0)
-        error = refusal(name)
-        rows.append((name, code_text(code_of_mixing(name)), f"`{type(error).__name__}`: {error.reason}"))
-    return table(("pattern", "code", "what happens here"), rows)
+    return HEAD + "".join(map(refused_row, MIXING))
+
+
+def refused_row(name):
+    """The row of a pattern that is refused, by its real message."""
+    torch.manual_seed(0)
+    error = refusal(name)
+    return row(name, f"`{code_text(code_of_mixing(name))}`", f"`{type(error).__name__}`: {error.reason}")
 
 
 def exact_table():
     """| pattern | code | why it is exact |"""
-    rows = [(name, code_text(entry[1]), f"exact: {entry[0]}") for name, entry in APART.items()]
-    return table(("pattern", "code", "what happens here"), rows)
+    return HEAD + "".join(row(name, f"`{code_text(entry[1])}`", f"exact: {entry[0]}") for name, entry in APART.items())
 
 
-def table(head, rows):
-    """Rows in Markdown."""
-    lines = [head, ("---",) * len(head), *((name, f"`{code}`", says) for name, code, says in rows)]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+def row(*cells):
+    """A row in Markdown."""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+HEAD = row("pattern", "code", "what happens here") + row("---", "---", "---")
 
 
 @cache

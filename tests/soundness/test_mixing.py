@@ -9,6 +9,7 @@ import torch
 from mixing import OF_VALUES, REMEDIES
 from patterns import Pattern, losses
 from refusing import MIXING, code_of_mixing, numbers, refusal, refused, says
+from table import PAGE, refused_row
 from torch import nn
 from torch.nn import functional as F
 
@@ -30,12 +31,14 @@ def assert_names_line(error, pattern):
 
 @pytest.mark.parametrize("name", MIXING)
 def test_a_pattern_that_mixes_examples_is_refused(name):
-    """The op, the dim that carries the examples, the user's line, a remedy."""
+    """The op, the dim that carries the examples, the user's line, a remedy; docs/soundness.md says the same."""
+    row = refused_row(name)
     error = refusal(name)
     assert re.search(says(name), error.reason), str(error)
     assert re.search(REMEDIES.get(name, "."), error.remedy), str(error)
     assert error.origin.op in str(error)
     assert_names_line(error, code_of_mixing(name))
+    assert row in PAGE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
