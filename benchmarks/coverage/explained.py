@@ -18,6 +18,8 @@ EXPLANATIONS = {
     r"lang_mask": "rows of one language are gathered from the batch: whose a row is depends on the other examples",
     r"torch\.arange\(start=0, end=batch_size": "table cells are numbered through the batch, and summed by number",
     r"jetmoe|index_sorted_experts": "tokens of the batch are sorted by expert; no other implementation is offered",
+    r"prophetnet": "grams and examples are flattened in two orders: rows are gathered by the places of other examples",
+    r"masking_utils": "its mask of packed sequences runs other code for one example, not proven to be the same",
     r"zeros makes a dim of extent": "zeros of examples times heads as one dim: which is the faster is not known yet",
 }
 
