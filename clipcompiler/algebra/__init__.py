@@ -1,6 +1,6 @@
 """Tensor networks and the orders of summing them. Knows nothing of torch or of models."""
 
-from clipcompiler.algebra.contraction import Leaf, Pair, Square, Tree
+from clipcompiler.algebra.contraction import Leaf, Pair, Square, Tree, Windows
 from clipcompiler.algebra.cross import Cross, cross
 from clipcompiler.algebra.network import Affine, Factor, Index, Letter, Network, Tensor
 
@@ -16,5 +16,6 @@ __all__ = [
     "Square",
     "Tensor",
     "Tree",
+    "Windows",
     "cross",
 ]

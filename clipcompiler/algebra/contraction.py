@@ -9,15 +9,15 @@ the mirror image of the other half, and is computed once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
 import sympy
 
-from clipcompiler.algebra.network import Letter, Network
+from clipcompiler.algebra.network import Affine, Factor, Letter, Network
 
-__all__ = ["Leaf", "Pair", "Square", "Tree"]
+__all__ = ["Leaf", "Pair", "Square", "Tree", "Windows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,22 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The product of two trees, summed over the letters that nothing outside has."""
+    """The product of two trees, summed over the letters that nothing outside has.
+
+    Attributes:
+        left: the one.
+        right: the other.
+        leaves: the numbers of all factors inside.
+        letters: the letters left.
+        from_pixels: whether the Gram of a factor read at affine places is summed place by place first:
+            K[u,u'] = Σ_k P[u+k, u'+k] with P[t,t'] = Σ_c x[c,t] x[c,t'].
+    """
 
     left: Leaf | Pair
     right: Leaf | Pair
     leaves: frozenset[int]
     letters: frozenset[Letter]
+    from_pixels: bool = False
 
     @property
     def joined(self) -> frozenset[Letter]:
@@ -61,6 +71,23 @@ class Pair:
 
 
 Tree = Leaf | Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """A Gram from pixels by its extents.
+
+    Attributes:
+        pixels: the number of places that windows reach.
+        offsets: the number of offsets within a window.
+        channels: the letters summed over at each place.
+        batch: the letters that are kept beside the places.
+    """
+
+    pixels: Any
+    offsets: Any
+    channels: frozenset[Letter]
+    batch: frozenset[Letter]
 
 
 @dataclass(frozen=True)
@@ -146,8 +173,47 @@ class Square:
     def flops(self, tree: Tree) -> Any:
         """Multiplications and additions: two for every element of every product before it is summed."""
         own = {x.factor: extent(x.letters | x.own) for x in self.leaves if x.own}
-        products = (2 * extent(s.multiplied) for s in self.steps(tree))
+        products = (self.flops_of_step(s) for s in self.steps(tree))
         return sum(products, sympy.Integer(0)) + sum(own.values(), sympy.Integer(0))
+
+    def flops_of_step(self, step: Pair) -> Any:
+        """Those of one product; of a Gram of pixels, and of the windows of it that are added, one for each offset."""
+        if not step.from_pixels:
+            return 2 * extent(step.multiplied)
+        windows = self.windows(step)
+        return 2 * windows.pixels**2 * extent(windows.channels | windows.batch) + windows.offsets * extent(step.letters)
+
+    def windows(self, step: Pair) -> Windows:
+        """What a Gram from pixels sums over."""
+        factor = self.gradient.factors[min(step.leaves)]
+        places = [e for e in factor.index if isinstance(e, Affine)]
+        plain = frozenset(x for e in factor.index if not isinstance(e, Affine) for x in e)
+        pixels = sympy.prod([sum(pace * (x.extent - 1) for pace, x in e.terms) + 1 for e in places])
+        offsets = sympy.prod([e.terms[1][1].extent for e in places])
+        return Windows(pixels, offsets, plain - step.letters, plain & step.letters)
+
+    def from_pixels(self, tree: Pair) -> Pair | None:
+        """The same order, the Grams of factors that are read at affine places summed from pixels; if there is one.
+
+        It takes places u and offsets k along each affine dim, of which the other factors have the places alone.
+        """
+        if self.is_gram(tree):
+            factor = self.gradient.factors[min(tree.leaves)]
+            return replace(tree, from_pixels=True) if self.has_windows(factor) else None
+        sides = [self.from_pixels(s) if isinstance(s, Pair) else None for s in (tree.left, tree.right)]
+        if sides == [None, None]:
+            return None
+        return replace(tree, left=sides[0] or tree.left, right=sides[1] or tree.right)
+
+    def has_windows(self, factor: Factor) -> bool:
+        """Whether the offsets of an affine factor are its own, and its places are all its positions."""
+        places = [e for e in factor.index if isinstance(e, Affine)]
+        if not places or any(len(e.terms) != 2 for e in places):
+            return False
+        others = {x for f in self.gradient.factors if f is not factor for x in f.letters}
+        offsets, at = ([e.terms[k][1] for e in places] for k in (1, 0))
+        along = {x for e in factor.index if not isinstance(e, Affine) for x in e}
+        return not others & set(offsets) and set(at) <= self.positions and not along & self.positions & others
 
     def elements(self, tree: Tree) -> Any:
         """The elements of every intermediate, written once and read once."""

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 
 from clipcompiler.codegen.layout import wrapped
 from clipcompiler.codegen.names import Names
 
-__all__ = ["Body", "Section"]
+__all__ = ["Body", "Part", "Section"]
 
 #: A statement that binds one variable; the words of a statement, its variables among them.
 BOUND = re.compile(r"(\w+) = ")
 WORD = re.compile(r"\w+")
+
+
+class Part(Enum):
+    """When the statements of a section run."""
+
+    ONCE = "before the examples"
+    SOME = "for some of the examples at a time"
+    AFTER = "when all examples are summed"
 
 
 @dataclass(slots=True)
@@ -22,11 +32,13 @@ class Section:
     Attributes:
         title: what the section computes.
         context: the ``with`` line, or "".
+        part: when they run.
         lines: the statements and comments.
     """
 
     title: str
     context: str = ""
+    part: Part = Part.SOME
     lines: list[str] = field(default_factory=list)
 
 
@@ -44,9 +56,9 @@ class Body:
     sections: list[Section] = field(default_factory=list)
     known: dict[str, str] = field(default_factory=dict)
 
-    def section(self, title: str, context: str = "") -> None:
+    def section(self, title: str, context: str = "", part: Part = Part.SOME) -> None:
         """Begins a section."""
-        self.sections.append(Section(title, context))
+        self.sections.append(Section(title, context, part))
 
     def comment(self, text: str) -> None:
         """A comment line."""
@@ -80,13 +92,13 @@ class Body:
         if gone and last.lines:
             last.lines.append(f"del {', '.join(gone)}")
 
-    def text(self, indent: str = "    ", first: int = 0, last: int | None = None) -> str:
-        """The sections from the first to the last, which is left out, as source; all if not said otherwise."""
+    def text(self, sections: Iterable[Section], indent: str = "    ") -> str:
+        """Some sections as source."""
         lines: list[str] = []
-        for section in self.sections[first:last]:
+        for section in sections:
             if not section.lines:
                 continue
-            lines += ["", f"{indent}# ── {section.title} ".ljust(100, "─")]
+            lines += ["", f"{indent}# ── {section.title} ".ljust(104 - len(indent), "─")]
             inner = indent
             if section.context:
                 lines.append(f"{indent}{section.context}:")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import fx
 
-from clipcompiler.codegen.body import Body
+from clipcompiler.codegen.body import Body, Part
 from clipcompiler.codegen.calls import call_text, literal, quoted
 from clipcompiler.codegen.helpers import COUNT_ALL
 from clipcompiler.codegen.laid import cast
@@ -25,7 +25,7 @@ def write_parameters(body: Body, derived: Derived, inputs: Mapping[str, str]) ->
     """The placeholders: parameters detached, buffers as they are, the batch by its own names."""
     traced = derived.axes.traced
     values: dict[fx.Node, str] = {}
-    body.section("parameters, detached: no weight gradient is computed on the way")
+    body.section("parameters, detached: no weight gradient is computed on the way", part=Part.ONCE)
     for node in traced.graph.nodes:
         if node.op != "placeholder" or not node.users:
             continue
@@ -57,7 +57,7 @@ def write_functions(
     functions = derived.functions
     if not functions.values:
         return {}
-    body.section("functions of parameters, with a graph of their own", "with torch.enable_grad()")
+    body.section("functions of parameters, with a graph of their own", "with torch.enable_grad()", Part.ONCE)
     inner = dict(values)
     for node in functions.parameters:
         wide = cast(f"{values[node]}.detach()", node.meta["val"].dtype, functions.dtype(node, dtype))
@@ -87,12 +87,16 @@ def write_forward(
 ) -> dict[Tap, str]:
     """Every op in order; the output of an op that uses a parameter is marked as a tap. Returns the taps' variables."""
     traced = derived.axes.traced
-    body.section("forward", "with torch.enable_grad()")
     taps: dict[Tap, str] = {}
-    for node in traced.ops():
-        if node in values or not node.users or node in derived.functions.nodes:
-            continue
-        write_op(body, derived, node, values, names, taps)
+    run = [n for n in traced.ops() if n not in values and n.users and n not in derived.functions.nodes]
+    body.section("values that no example changes", "with torch.no_grad()", Part.ONCE)
+    for node in run:
+        if not derived.axes.carries(node):
+            write_op(body, derived, node, values, names, taps)
+    body.section("forward", "with torch.enable_grad()")
+    for node in run:
+        if node not in values:
+            write_op(body, derived, node, values, names, taps)
     for target, ignored in traced.uncounted:
         body.line(f"{COUNT_ALL}({values[target]}, {ignored})")
     return taps

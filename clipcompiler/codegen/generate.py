@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import fx
 
-from clipcompiler.codegen.body import Body
+from clipcompiler.codegen.body import Body, Part
 from clipcompiler.codegen.clip_factors import write_clip_factors
 from clipcompiler.codegen.forward import write_cotangents, write_forward, write_functions, write_parameters
 from clipcompiler.codegen.helpers import UNITS_OF
@@ -106,6 +106,7 @@ def write_sums(body: Body, plan: Plan, sums: Sums, back: PullBack) -> dict[str, 
             sums.write(choice)
     once = [choice.source for choice in plan.choices if choice.order is Order.READ_ONCE]
     if once:
+        body.section("the chain rule to the parameters behind functions", part=Part.AFTER)
         values = [choice.source for choice in plan.choices if choice.parameters and choice.order is not Order.FUNCTION]
         back.of_sums(values, once, sums.gradients)
     return {c.name: sums.gradients[c.source] for c in plan.choices if c.is_parameter}

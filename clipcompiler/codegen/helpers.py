@@ -7,10 +7,13 @@ import re
 from clipcompiler.codegen.recurrent import RECURRENT_SOURCES
 
 __all__ = [
+    "ADD",
+    "ADD_PRODUCT",
     "BY_EXAMPLE",
     "CONVOLUTION_GRADIENTS",
     "EACH_BY_LOOP",
     "EACH_BY_VMAP",
+    "GRAM_FROM_PIXELS",
     "GUARDED",
     "RENUMBERED",
     "SCATTERED",
@@ -18,8 +21,14 @@ __all__ = [
     "helpers_used",
 ]
 
+#: The functions that add to the clipped sums.
+ADD, ADD_PRODUCT = "add", "add_product"
+
 #: The function that instantiates the per-example gradients of a convolution.
 CONVOLUTION_GRADIENTS = "convolution_gradients"
+
+#: The function that makes the Gram of a convolution's patches without patches.
+GRAM_FROM_PIXELS = "gram_from_pixels"
 
 #: The function that keeps the rounding of a Gram from under-reporting a norm.
 GUARDED = "guarded"
@@ -43,6 +52,21 @@ BY_EXAMPLE, EACH_BY_VMAP, EACH_BY_LOOP = "by_example", "each_by_vmap", "each_by_
 
 #: The helpers by name.
 SOURCES = {
+    ADD: '''
+def add(sums, name, value):
+    """sums[name] += value"""
+    sums[name] = sums[name].add_(value) if name in sums else value
+''',
+    ADD_PRODUCT: '''
+def add_product(sums, name, a, b):
+    """sums[name] += a b"""
+    if name not in sums:
+        sums[name] = a @ b
+    elif a.dim() == 1:
+        sums[name].addmv_(b.T, a)
+    else:
+        sums[name].addmm_(a, b)
+''',
     CONVOLUTION_GRADIENTS: '''
 def convolution_gradients(x, cotangent, kernel, stride, padding, dilation, groups):
     """g[n,o,c,k] = Σ_u ȳ[n,o,u] x[n, c, stride·u + dilation·k − front], for every example n.
@@ -67,6 +91,24 @@ def convolution_gradients(x, cotangent, kernel, stride, padding, dilation, group
         patches = windows[part].reshape(-1, groups, K, U)
         torch.matmul(cotangent[part], patches.mT, out=each[part])
     return each.reshape(N, groups * O, C, *kernel)
+''',
+    GRAM_FROM_PIXELS: '''
+def gram_from_pixels(x, kernel, places, stride, dilation, padding):
+    """K[n,u,u'] = Σ_k P[n, stride·u + dilation·k, stride·u' + dilation·k] with P[n,t,t'] = Σ_c x[n,c,t] x[n,c,t'].
+
+    x is [N, C, *t]; padding has a pair (front, back) for each dim of t, negative where x is cut. Returns [N, *u, *u'].
+    """
+    amounts = [amount for pair in reversed(padding) for amount in pair]
+    x = F.pad(x, amounts) if any(amounts) else x
+    flat = x.flatten(2)
+    pixels = (flat.mT @ flat).reshape(len(x), *x.shape[2:], *x.shape[2:])
+    gram = None
+    for offsets in product(*map(range, kernel)):
+        spans = zip(offsets, places, stride, dilation)
+        window = [slice(d * k, d * k + s * (size - 1) + 1, s) for k, size, s, d in spans]
+        part = pixels[(slice(None), *window, *window)]
+        gram = part.clone() if gram is None else gram.add_(part)
+    return gram
 ''',
     GUARDED: '''
 def guarded(square, parts):

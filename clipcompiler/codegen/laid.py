@@ -9,15 +9,31 @@ import torch
 
 from clipcompiler.algebra import Letter
 
-__all__ = ["Laid", "atom", "cast", "contracted", "diagonal", "permuted", "spread", "summed"]
+__all__ = ["Laid", "Product", "atom", "cast", "contracted", "diagonal", "permuted", "spread", "summed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A matrix product, or that of a vector and a matrix: its two factors, and the dims it has."""
+
+    left: str
+    right: str
+    rank: int
 
 
 @dataclass(frozen=True, slots=True)
 class Laid:
-    """An expression whose value has one dim for each letter, in order."""
+    """An expression whose value has one dim for each letter, in order.
+
+    Attributes:
+        text: the expression.
+        letters: the letters of its dims.
+        product: the matrix product that it is before its dims are split into letters, if it is one.
+    """
 
     text: str
     letters: tuple[Letter, ...]
+    product: Product | None = None
 
 
 def summed(x: Laid, over: Iterable[Letter]) -> Laid:
@@ -80,11 +96,12 @@ def matrix_product(
     left, right = as_matrix(a, batch, inner_b, rows), as_matrix(b, batch, inner_b, columns)
     if left is None or right is None:
         return einsum(a, b, result)
-    text = f"{transposed(left, bool(batch))} @ {plain(right, bool(batch))}"
+    factors = transposed(left, bool(batch)), plain(right, bool(batch))
+    text, product = " @ ".join(factors), None if batch else Product(*factors, rank=2)
     if len(rows) > 1 or len(columns) > 1:
         sizes = ", ".join(str(x.extent) for x in result)
-        return Laid(f"({text}).reshape({sizes})", result)
-    return Laid(text, result)
+        return Laid(f"({text}).reshape({sizes})", result, product)
+    return Laid(text, result, product)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class Norms:
         labels: the variable stem of each parameter or value.
         squares: the variables of the squared norms so far, by parameter.
         each: the variables of per-example gradients kept, [N, *letters of the parameter].
+        grams: the variables of Gram matrices, by the factor.
     """
 
     body: Body
@@ -44,6 +45,7 @@ class Norms:
     labels: Mapping[fx.Node, str]
     squares: dict[fx.Node, str] = field(default_factory=dict)
     each: dict[fx.Node, Laid] = field(default_factory=dict)
+    grams: dict[Factor, Laid] = field(default_factory=dict)
 
     def write(self, choice: Choice, biases: int) -> None:
         """One parameter (with some biases folded into its Gram)."""
@@ -183,10 +185,9 @@ class Norms:
         """The squares of one factor, summed over the letters that no other factor has."""
         leaf = square.leaves[k]
         others = {x for j in range(square.count) if j != k for x in square.leaves[j].letters}
-        gram = self.tree(square, square.join(leaf, square.leaves[k + square.count]), "")
-        if gram.text in self.body.known:
-            held = Laid(self.body.known[gram.text], gram.letters)
-            found = diagonal(held, [(x, x.primed()) for x in gram.letters if x in square.positions])
+        held = self.grams.get(square.gradient.factors[k])
+        if held is not None:
+            found = diagonal(held, [(x, x.primed()) for x in held.letters if x in square.positions])
             return Laid(self.body.bind(f"{label}_diagonal", found.text), found.letters)
         squared = self.squared(square.gradient.factors[k], leaf, square, others)
         return summed(squared, [x for x in squared.letters if not x.examples and x not in others])
@@ -212,6 +213,9 @@ class Norms:
             return Laid(laid.text, tuple(letters))
         if (indicator := self.indicator(square, tree)) is not None:
             return same_row(self.operands, indicator, indicator, {x: x.primed() for x in square.positions})
+        if tree.from_pixels:
+            factor = square.gradient.factors[min(tree.leaves)]
+            return self.operands.gram_from_pixels(factor, square.windows(tree), square.positions)
         if square.is_square(tree):
             half = self.bound(square, tree.left, label)
             squared = Laid(f"{atom(half.text)}.square()", half.letters)
@@ -234,7 +238,10 @@ class Norms:
         if not value.text:
             return value
         noun = self.noun(tree, square)
-        return Laid(self.body.bind(f"{label}_{noun}", value.text), value.letters)
+        held = Laid(self.body.bind(f"{label}_{noun}", value.text), value.letters)
+        if square.is_gram(tree):
+            self.grams[square.gradient.factors[min(tree.leaves)]] = held
+        return held
 
     def noun(self, tree: Pair, square: Square) -> str:
         """What a product is called: the Gram of a factor with itself, else a part."""

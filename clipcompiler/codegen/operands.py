@@ -13,12 +13,12 @@ import torch
 from sympy.printing.pycode import PythonCodePrinter
 from torch import fx
 
-from clipcompiler.algebra import Affine, Factor, Index, Letter
+from clipcompiler.algebra import Affine, Factor, Index, Letter, Windows
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.calls import function_name, literal
 from clipcompiler.codegen.each_of_op import write_each
-from clipcompiler.codegen.helpers import GATHERED
+from clipcompiler.codegen.helpers import GATHERED, GRAM_FROM_PIXELS
 from clipcompiler.codegen.laid import Laid, atom, permuted, spread
 from clipcompiler.derive.by_unit import UNIT
 from clipcompiler.derive.derived import Derived
@@ -162,6 +162,37 @@ class Operands:
             "elementwise",
         )
 
+    def gram_from_pixels(self, factor: Factor, windows: Windows, positions: frozenset[Letter]) -> Laid:
+        """K[u,u'] = Σ_k Σ_c x[c, stride·u + dilation·k − padding] x[c, stride·u' + dilation·k − padding]"""
+        places = [e for e in factor.index if isinstance(e, Affine)]
+        letters = [x for e in factor.index for x in (e if isinstance(e, tuple) else (e,))]
+        split = Laid(self.variable(factor), tuple(letters))
+        shape = self.shape(factor)
+        sizes = [shape[d] for d, e in enumerate(factor.index) if isinstance(e, Affine)]
+        if any(isinstance(e, tuple) and len(e) != 1 for e in factor.index):
+            known = iter(sizes)
+            extents = [next(known) if isinstance(x, Affine) else x.extent for x in letters]
+            split = Laid(f"{split.text}.reshape({', '.join(map(literal, extents))})", split.letters)
+        batch = [x for x in letters if x in windows.batch]
+        channels = [x for x in letters if x in windows.channels]
+        ordered = permuted(split, (*batch, *channels, *places)).text
+        if not channels:
+            ordered = f"{ordered}.unsqueeze({len(batch)})"
+        elif len(channels) > 1:
+            ordered = f"{ordered}.flatten({len(batch)}, {len(batch) + len(channels) - 1})"
+        if len(batch) > 1:
+            ordered = f"{ordered}.flatten(0, {len(batch) - 1})"
+        pads = [(-e.offset, int(reach(e) - size + e.offset)) for e, size in zip(places, sizes, strict=True)]
+        (strides, at), (dilations, kernel) = ([*zip(*(e.terms[k] for e in places), strict=True)] for k in (0, 1))
+        text = (
+            f"{GRAM_FROM_PIXELS}({ordered}, {tuple(int(x.extent) for x in kernel)}, "
+            f"{tuple(int(x.extent) for x in at)}, stride={strides}, dilation={dilations}, padding={tuple(pads)})"
+        )
+        primed = [x.primed() for x in at]
+        if len(batch) > 1:
+            text = f"{text}.unflatten(0, ({', '.join(literal(x.extent) for x in batch)}))"
+        return Laid(text, (*batch, *at, *primed))
+
     def patches(self, name: str, factor: Factor) -> Laid:
         """x[…, stride·u + dilation·k − padding] for all u and k: padded, then windows of each dim."""
         shape = self.shape(factor)
@@ -169,8 +200,7 @@ class Operands:
         for dim, entry in enumerate(factor.index):
             if isinstance(entry, Affine):
                 (stride, u), (dilation, k) = entry.terms
-                reach = (u.extent - 1) * stride + (k.extent - 1) * dilation + 1
-                pads.append((dim, -entry.offset, reach - shape[dim] + entry.offset))
+                pads.append((dim, -entry.offset, reach(entry) - shape[dim] + entry.offset))
                 windows.append((dim, (k.extent - 1) * dilation + 1, stride, dilation))
         text = padded(name, pads, len(shape))
         for dim, span, stride, dilation in windows:
@@ -211,6 +241,11 @@ def dtype_of_norms(derived: Derived) -> torch.dtype:
     sources = (source.meta["val"].dtype for source in derived.terms)
     real = (dtype.to_real() for dtype in (*taps, *sources))
     return functools.reduce(torch.promote_types, real, torch.float32)
+
+
+def reach(entry: Affine) -> Any:
+    """The number of places that windows reach along a dim."""
+    return sum(step * (x.extent - 1) for step, x in entry.terms) + 1
 
 
 def window_letters(index: tuple[Index, ...]) -> tuple[Letter, ...]:

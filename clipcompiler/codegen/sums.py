@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,10 @@ from torch import fx
 from clipcompiler.algebra import Factor, Letter, Network
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.clip_factors import ClipFactors
+from clipcompiler.codegen.calls import quoted
 from clipcompiler.codegen.convolution import recognise
-from clipcompiler.codegen.laid import Laid, atom, contracted, permuted, spread, summed
+from clipcompiler.codegen.helpers import ADD, ADD_PRODUCT
+from clipcompiler.codegen.laid import Laid, Product, atom, contracted, permuted, spread, summed
 from clipcompiler.codegen.operands import Operands
 from clipcompiler.codegen.rows import Rows
 from clipcompiler.derive.bind import EXAMPLE
@@ -35,9 +37,9 @@ class Sums:
         labels: the variable stem of each parameter or value.
         each: the per-example gradients kept.
         clips: the clip factors.
-        gradients: for each parameter or value the variable (or expression) of its clipped sum.
+        gradients: for each parameter or value the expression of its clipped sum, once all examples are added.
         scaled: the cotangents times clip factors, by the factor and the clip factors they were made from.
-        summed: the sums so far: a parameter with the sum of another one gets a tensor of its own.
+        summed: the expressions added so far, and where to: a parameter with the sum of another one gets a copy of it.
     """
 
     body: Body
@@ -47,23 +49,44 @@ class Sums:
     clips: ClipFactors
     gradients: dict[fx.Node, str] = field(default_factory=dict)
     scaled: dict[tuple[Factor, str], str] = field(default_factory=dict)
-    summed: set[str] = field(default_factory=set)
+    summed: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def write(self, choice: Choice) -> None:
-        """The clipped sum of one parameter, in its own shape."""
+        """Adds to the clipped sum of one parameter."""
+        rows = self.rows_to_add(choice)
+        totals = self.totals(choice, rows)
+        place = f"sums[{quoted(key_of(choice))}]"
+        texts = tuple(total.text for total in totals)
+        if rows is None and texts in self.summed:
+            self.gradients[choice.source] = self.shaped(f"{self.summed[texts]}.clone()", totals[0], choice)
+            return
+        self.summed.setdefault(texts, place)
+        for total in totals:
+            self.add(choice, total)
+        if rows is not None:  # in place: the table is not written twice
+            scaled = self.scaled_cotangent(rows.network.factors[0], self.clips.by_example(choice))
+            self.body.line(Rows.of(self.operands, rows.network, scaled).added_to(place))
+        self.gradients[choice.source] = self.shaped(place, totals[0], choice)
+
+    def totals(self, choice: Choice, rows: Term | None) -> list[Laid]:
+        """What is added to the sum of one parameter: one expression, or several of the same letters."""
         kept = self.each.get(choice.source)
         if kept is not None:
-            total = self.of_kept(kept, self.clips.of(choice))
-        elif (rows := self.rows_to_add(choice)) is not None:
-            self.with_rows(choice, rows)
-            return
+            return [self.of_kept(kept, self.clips.of(choice))]
+        clip = self.clips.by_example(choice)
+        found = [self.term(term, clip) for term in choice.terms if term is not rows]
+        if len(choice.terms) == 1:
+            return found
+        terms = [term for term in choice.terms if term is not rows]
+        return [self.in_shape(permuted(x, t.letters), choice) for x, t in zip(found, terms, strict=True)]
+
+    def add(self, choice: Choice, total: Laid) -> None:
+        """Adds one expression to the sum of a parameter: a matrix product in place."""
+        key = quoted(key_of(choice))
+        if total.product is not None:
+            self.body.line(f"{ADD_PRODUCT}(sums, {key}, {total.product.left}, {total.product.right})")
         else:
-            parts = [self.term(term, self.clips.by_example(choice)) for term in choice.terms]
-            total = Laid(" + ".join(atom(p.text) if len(parts) > 1 else p.text for p in parts), parts[0].letters)
-        text = self.shaped(total, choice)
-        name = self.body.bind(f"{self.labels[choice.source]}_grad", text)
-        self.gradients[choice.source] = f"{name}.clone()" if total.text in self.summed else name
-        self.summed.add(total.text)
+            self.body.line(f"{ADD}(sums, {key}, {total.text})")
 
     def rows_to_add(self, choice: Choice) -> Term | None:
         """Of two terms the one that adds to rows of [V, D], where the other fills all of it."""
@@ -74,22 +97,16 @@ class Sums:
         alike = rows and rows[0].network.coefficient == 1 and rows_first(rows[0])
         return rows[0] if len(rows) == len(whole) == 1 and len(choice.terms) == 2 and alike else None
 
-    def with_rows(self, choice: Choice, rows: Term) -> None:
-        """A whole gradient, then the rows added in place: the table is not written twice."""
-        clip = self.clips.by_example(choice)
-        (whole,) = (t for t in choice.terms if t is not rows)
-        total = self.term(whole, clip)
-        name = self.body.bind(f"{self.labels[choice.source]}_grad", self.shaped(total, choice))
-        scaled = self.scaled_cotangent(rows.network.factors[0], clip)
-        self.body.line(Rows.of(self.operands, rows.network, scaled).added_to(name))
-        self.gradients[choice.source] = name
-
     def of_kept(self, kept: Laid, clip: str) -> Laid:
         """Σ_n c_n g[n], from the gradients kept."""
         letters = kept.letters[1:]
-        if len(letters) <= 1:
+        if not letters:
             return Laid(f"{clip} @ {kept.text}", letters)
-        return Laid(f"torch.tensordot({clip}, {kept.text}, 1)", letters)
+        each = kept.text if len(letters) == 1 else f"{atom(kept.text)}.flatten(1)"
+        product = Product(clip, each, rank=1)
+        if len(letters) == 1:
+            return Laid(f"{clip} @ {each}", letters, product)
+        return Laid(f"({clip} @ {each}).reshape({sizes_of(x.extent for x in letters)})", letters, product)
 
     def term(self, term: Term, clip: str) -> Laid:
         """Σ_n c_n of one term: the network once more, the cotangent scaled, n summed."""
@@ -107,9 +124,8 @@ class Sums:
             total = Rows.of(self.operands, network, self.scaled_cotangent(cotangent, clip)).total()
         else:
             total = self.product(term, clip)
-        ordered = permuted(total, [x for x in network.output if x != EXAMPLE])
         number = network.coefficient
-        return ordered if number == 1 else Laid(f"{float(number)} * {atom(ordered.text)}", ordered.letters)
+        return total if number == 1 else Laid(f"{float(number)} * {atom(total.text)}", total.letters)
 
     def product(self, term: Term, clip: str) -> Laid:
         """Σ over n and the positions, two factors at a time, c_n times the smallest of them."""
@@ -155,12 +171,38 @@ class Sums:
             self.scaled[factor, clip] = self.body.bind(f"{name}_clipped", f"{value} * {in_dims(clip, factor)}")
         return self.scaled[factor, clip]
 
-    def shaped(self, total: Laid, choice: Choice) -> str:
-        """The clipped sum in the parameter's own shape."""
-        text, shape = total.text, shape_by_parts(choice.source)
-        if tuple(x.extent for x in total.letters) != shape:
-            text = f"{atom(text)}.reshape({', '.join(map(str, shape)) or '()'})"
+    def shaped(self, place: str, total: Laid, choice: Choice) -> str:
+        """A sum as it was added up → in the parameter's own shape."""
+        shape, extents = shape_by_parts(choice.source), tuple(x.extent for x in total.letters)
+        kept = self.each.get(choice.source)
+        wanted = total.letters if kept is not None or len(choice.terms) != 1 else choice.terms[0].letters
+        rank = len(extents) if total.product is None else total.product.rank
+        text, dims = place, extents if rank == len(extents) else None
+        if wanted != total.letters:
+            text = text if dims == extents else f"{text}.reshape({sizes_of(extents)})"
+            text = permuted(Laid(text, total.letters), wanted).text
+            dims = tuple(x.extent for x in wanted)
+        if dims != shape:
+            text = f"{atom(text)}.reshape({sizes_of(shape)})"
         return f"torch.view_as_complex({atom(text)}.contiguous())" if is_complex(choice.source) else text
+
+    def in_shape(self, total: Laid, choice: Choice) -> Laid:
+        """One of several terms in the parameter's own shape, so that they can be added."""
+        shape = shape_by_parts(choice.source)
+        if tuple(x.extent for x in total.letters) == shape:
+            whole = total.product is None or total.product.rank == len(shape)
+            return total if whole else Laid(total.text, total.letters)
+        return Laid(f"{atom(total.text)}.reshape({sizes_of(shape)})", total.letters)
+
+
+def key_of(choice: Choice) -> str:
+    """The key of a sum: a parameter's name, or that of a value, which no parameter has."""
+    return choice.name if choice.is_parameter else f"value {choice.name}"
+
+
+def sizes_of(shape: Iterable[Any]) -> str:
+    """The arguments of a reshape."""
+    return ", ".join(map(str, shape)) or "()"
 
 
 def rows_first(term: Term) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clipcompiler.codegen.body import Body
+from clipcompiler.codegen.body import Body, Part
 from clipcompiler.codegen.calls import quoted
 from clipcompiler.codegen.helpers import helpers_used
 from clipcompiler.codegen.operands import dtype_of_norms
@@ -22,6 +22,8 @@ N: the number of {units}; ℓ_n: the loss of {unit} n; g[n]: its gradient for on
 ȳ: the gradient of Σ_n ℓ_n with respect to the output y of an op; c_n: the clip factor.
 """
 
+from itertools import product
+
 import torch
 from torch.nn import functional as F
 from torch.nn import grad as weight_gradient
@@ -29,14 +31,14 @@ from torch.nn import grad as weight_gradient
 aten = torch.ops.aten
 
 {helpers}
-def clipped_gradients(parameters, buffers, {batch}, *, max_grad_norm{options}):
+def clipped_gradients(parameters, buffers, {batch}, *, max_grad_norm{options}{chunked}):
     """Σ_n c_n ∇ℓ_n with {equation}.
 
     Args:
         parameters: every parameter of the model by name; only its values are read.
         buffers: every buffer of the model by name.
         {batch}: the batch, examples along the first dim.
-        max_grad_norm: C.{described}
+        max_grad_norm: C.{described}{describe_chunk}
 
     Returns:
         losses [N], norms {shape}, clip_factors {shape}, and the clipped sums by name, in the dtype of the norms{news}
@@ -46,12 +48,21 @@ def clipped_gradients(parameters, buffers, {batch}, *, max_grad_norm{options}):
         none = {empty}
         sums = {{name: torch.zeros_like(parameters[name], dtype={wide}) for name in GRADIENTS}}
         return none{first_column}, none, none, sums{updates}
+    sums = {{}}
+{once}
+
+    def some({batch}):
+        """Losses, norms and clip factors of some examples; Σ_n c_n g[n] over them is added to ``sums``."""
+        N = {first}.shape[0]{per_unit}
 {body}
+        return losses.detach(), norms, clip_factors
+
+{calls}{after}
 
     gradients = {{
 {gradients}
     }}
-    return losses.detach(), norms, clip_factors, gradients{updates}
+    return losses, norms, clip_factors, gradients{updates}
 
 
 #: The parameters that receive a gradient.
@@ -86,7 +97,9 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
     unreached = tuple(p.name for p in plan.derived.unreached)
     note = f"#: The loss does not depend on: {', '.join(unreached)}; their gradient is zero.\n" if unreached else ""
     first, ahead = next(iter(gradients), None), 2 if traced.updates else 0
-    head, text = body.text(last=ahead), body.text(first=ahead)
+    parts = {part: [s for s in body.sections[ahead:] if s.part is part] for part in Part}
+    head, once, after = (body.text(part) for part in (body.sections[:ahead], parts[Part.ONCE], parts[Part.AFTER]))
+    text = body.text(parts[Part.SOME], indent=" " * 8)
     columns, m = len(plan.groups), traced.examples_per_unit
     counted = "units" if plan.derived.by_unit else "N"
     options = options_of(plan)
@@ -111,11 +124,18 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
         empty=empty(f"parameters[{quoted(first)}]" if first else inputs[0], columns, plan),
         head=head,
         wide="torch.promote_types(parameters[name].dtype, none.dtype)" if any_complex(plan) else "none.dtype",
-        body=text,
+        once=once,
+        body=text.removeprefix("\n"),
+        after=after,
+        chunked="" if plan.derived.by_unit else ", chunk=None",
+        describe_chunk="" if plan.derived.by_unit else CHUNK,
+        calls=WHOLE.format(batch=", ".join(inputs))
+        if plan.derived.by_unit
+        else IN_CHUNKS.format(batch=", ".join(inputs) + ("," if len(inputs) == 1 else ""), m="" if m == 1 else f" * {m}"),
         updates=", updates" if traced.updates else "",
         news=";\n        the new values of buffers by name." if traced.updates else ".",
         written=WRITTEN if traced.updates else "",
-        helpers=helpers + "\n" if (helpers := helpers_used(head + text)) else "",
+        helpers=helpers + "\n" if (helpers := helpers_used(head + once + text + after)) else "",
         gradients="\n".join(f"        {quoted(name)}: {text}," for name, text in gradients.items()),
         names="".join(f"{quoted(name)}, " for name in gradients).rstrip(" "),
         unreached=note,
@@ -129,6 +149,17 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
         inputs,
     )
 
+
+#: The call for all examples at once, and for some at a time.
+WHOLE = "    losses, norms, clip_factors = some({batch})"
+IN_CHUNKS = """\
+    # ── all examples, a chunk of them at a time ───────────────────────────────────────────────────────
+    chunk = chunk or N
+    rows = [slice(first{m}, (first + chunk){m}) for first in range(0, N, chunk)]
+    parts = [some(*(t[part] for t in ({batch}))) for part in rows]
+    losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts))"""
+CHUNK = """
+        chunk: the examples at a time; all at once where it is None."""
 
 #: What a ``ClippedStep`` does with the new values of buffers.
 WRITTEN = """
@@ -163,6 +194,7 @@ def tidy(source: str) -> str:
     """Drops the imports that the body does not use."""
     for name, line in (
         ("F.", "from torch.nn import functional as F\n"),
+        ("product(", "from itertools import product\n\n"),
         ("weight_gradient.", "from torch.nn import grad as weight_gradient\n"),
         ("aten.", "\naten = torch.ops.aten\n"),
     ):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import fx
 
-from clipcompiler.codegen.body import Body
+from clipcompiler.codegen.body import Body, Part
 from clipcompiler.codegen.calls import call_text, quoted
 from clipcompiler.derive.derived import Derived
 from clipcompiler.errors import UntraceableModel
@@ -27,7 +27,7 @@ def write_updates(body: Body, derived: Derived, values: dict[fx.Node, str], name
     traced = derived.axes.traced
     if not traced.updates:
         return
-    body.section("buffers that the forward updates: no example is read", "with torch.no_grad()")
+    body.section("buffers that the forward updates: no example is read", "with torch.no_grad()", Part.ONCE)
     before = sources_of(traced.updates.values())
     inner = dict(values)
     for node in traced.ops():

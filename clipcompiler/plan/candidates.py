@@ -51,7 +51,8 @@ def trees_of(term: Term) -> list[Pair]:
     square = term.square
     grams = [tree for tree in square.orders() if any(square.is_gram(step) for step in square.steps(tree))]
     by_row = [square.by_copies()] if is_table(term.each) and square.positions else []
-    return grams + by_row
+    pixels = square.from_pixels(square.by_factors()) if grams else None
+    return grams + by_row + ([pixels] if pixels is not None else [])
 
 
 def is_table(network: Network) -> bool:

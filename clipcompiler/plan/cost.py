@@ -39,14 +39,19 @@ class Cost:
 def cost_of_tree(square: Square, tree: Pair) -> Cost:
     """The norm by one order: intermediates are written and read, affine operands first laid out as patches.
 
-    The patches of an instantiated convolution stay in the cache; those of a Gram are written out and read.
+    The patches of an instantiated convolution stay in the cache; those of a Gram are written out and read. A Gram from
+    pixels has none.
     """
     steps = square.steps(tree)
     moved = 2 * square.elements(tree)
     direct = {leaf for s in steps if square.is_gradient(s) and square.count == 2 for leaf in s.leaves}
+    pixels = [s for s in steps if s.from_pixels]
+    for windows in (square.windows(s) for s in pixels):
+        moved += 2 * windows.pixels**2 * product(windows.batch)
+    unfolded = {leaf for s in pixels for leaf in s.leaves}
     for leaf in square.leaves[: square.count]:
         factor = square.gradient.factors[leaf.factor]
-        if factor.is_affine:
+        if factor.is_affine and not leaf.leaves <= unfolded:
             moved += (1 if leaf.leaves <= direct else 2) * product(leaf.letters | leaf.own)
     return Cost(square.flops(tree), moved * ITEMSIZE, len(steps))
 

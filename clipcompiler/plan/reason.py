@@ -72,6 +72,13 @@ def at_nominal(network: Network) -> Network:
 def compared(best: Choice, network: Network) -> str:
     """S·O·I = 1.6 M < S²(O+I) = 2.25 M"""
     s, o, i = sizes(network)
+    square, tree = best.terms[0].square, best.trees[0]
+    windows = [square.windows(step) for step in square.steps(tree) if step.from_pixels]
+    if windows:
+        pixels, offsets = int(windows[0].pixels), int(windows[0].offsets)
+        affine, other = (i, o) if network.factors[1].is_affine else (o, i)
+        paid = amount_of(pixels**2 * affine // offsets + s * s * (offsets + other))
+        return f"P²C + S²(K+O) = {paid} from P pixels < S·O·I = {amount_of(s * o * i)}"
     instantiate, gram = f"S·O·I = {amount_of(s * o * i)}", f"S²(O+I) = {amount_of(s * s * (o + i))}"
     if best.order is Order.GRAM:
         return f"{gram} < {instantiate}"
