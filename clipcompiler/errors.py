@@ -8,6 +8,7 @@ __all__ = [
     "CompileError",
     "ExamplesMixed",
     "InvalidBatch",
+    "MemoryBudgetTooSmall",
     "NoRule",
     "NonFiniteExamples",
     "UnsupportedLoss",
@@ -62,6 +63,22 @@ class UnsupportedLoss(CompileError):
 
 class InvalidBatch(CompileError, ValueError):
     """The tensors of one call do not form a batch: no batch dimension, or several batch sizes."""
+
+
+class MemoryBudgetTooSmall(MemoryError):
+    """A memory budget that cannot be kept, not even with one example at a time.
+
+    Attributes:
+        budget: the bytes that were allowed.
+        least: the bytes that the step needs at the least, as predicted.
+    """
+
+    def __init__(self, budget: int, least: int) -> None:
+        self.budget, self.least = budget, least
+        super().__init__(
+            f"the step cannot be run within {budget / 2**20:,.1f} MiB: with one example at a time it needs "
+            f"{least / 2**20:,.1f} MiB beside the model and the batch. Give memory={least:_} or more"
+        )
 
 
 class NonFiniteExamples(FloatingPointError):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 
-from clipcompiler.codegen.layout import wrapped
+from clipcompiler.codegen.layout import masked, wrapped
 from clipcompiler.codegen.names import Names
 
 __all__ = ["Body", "Part", "Section"]
 
 #: A statement that binds one variable; the words of a statement, its variables among them.
-BOUND = re.compile(r"(\w+) = ")
+BOUND = re.compile(r"(\w+(?:, \w+)*),? = ")
+#: The ends of names of what has one element an example, or is a view.
+SMALL = ("_sq", "_parts", "_diagonal", "bound")
 WORD = re.compile(r"\w+")
 
 
@@ -34,12 +37,19 @@ class Section:
         context: the ``with`` line, or "".
         part: when they run.
         lines: the statements and comments.
+        ends: the numbers of lines after which a paragraph ends.
     """
 
     title: str
     context: str = ""
     part: Part = Part.SOME
     lines: list[str] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+
+    def paragraphs(self) -> Iterator[list[str]]:
+        """The lines by paragraphs; all lines are in one."""
+        for start, end in pairwise(dict.fromkeys([0, *self.ends, len(self.lines)])):
+            yield self.lines[start:end]
 
 
 @dataclass(slots=True)
@@ -68,6 +78,10 @@ class Body:
         """A statement."""
         self.sections[-1].lines.append(text)
 
+    def end_paragraph(self) -> None:
+        """Ends a group of statements, behind which what nothing reads later is let go."""
+        self.sections[-1].ends.append(len(self.sections[-1].lines))
+
     def bind(self, wanted: str, expression: str) -> str:
         """``name = expression``, unless a variable holds it already; returns the variable."""
         expression = unwrapped(expression)
@@ -79,18 +93,30 @@ class Body:
             self.known[expression] = name
         return self.known[expression]
 
-    def release(self, first: Section, last: Section) -> None:
-        """Lets go, at the end of ``last``, of the variables bound since ``first`` that nothing reads later.
+    def release(self, first: Section, kept: Iterable[str]) -> None:
+        """Lets go of every variable of the sections from ``first`` on behind the last paragraph that reads it.
 
-        The losses are returned.
+        Those of ``first`` itself, the forward, are not let go within it: its graph holds them. ``kept`` are returned.
         """
-        start, end = self.sections.index(first), self.sections.index(last)
-        inside = [line for section in self.sections[start : end + 1] for line in section.lines]
-        later = {w for section in self.sections[end + 1 :] for line in section.lines for w in WORD.findall(line)}
-        bound = dict.fromkeys(m.group(1) for line in inside if (m := BOUND.match(line)))
-        gone = [name for name in bound if name != "losses" and name not in later]
-        if gone and last.lines:
-            last.lines.append(f"del {', '.join(gone)}")
+        sections = [s for s in self.sections[self.sections.index(first) :] if s.part is Part.SOME]
+        numbered = [p for section in sections for p in section.paragraphs()]
+        last = {word: k for k, lines in enumerate(numbered) for line in lines for word in WORD.findall(code_of(line))}
+        found = (m for lines in numbered for line in lines if (m := BOUND.match(line)))
+        named = (name for m in found for name in m.group(1).split(", "))
+        bound = dict.fromkeys(name for name in named if not name.endswith(SMALL))
+        place = 0
+        for section in sections:
+            lines = []
+            for paragraph in section.paragraphs():
+                gone = [name for name in bound if last[name] == place and name not in kept]
+                lines += paragraph
+                if gone and section is not first and place < len(numbered) - 1:
+                    lines.append(f"del {', '.join(gone)}")
+                    bound = dict.fromkeys(name for name in bound if name not in gone)
+                elif section is first:
+                    last |= dict.fromkeys(gone, place + 1)
+                place += 1
+            section.lines[:], section.ends[:] = lines, []
 
     def text(self, sections: Iterable[Section], indent: str = "    ") -> str:
         """Some sections as source."""
@@ -105,6 +131,11 @@ class Body:
                 inner += "    "
             lines += [inner + part for line in section.lines for part in wrapped(line)]
         return "\n".join(lines)
+
+
+def code_of(line: str) -> str:
+    """A line without its comment and its strings."""
+    return masked(line).partition("# ")[0]
 
 
 def unwrapped(expression: str) -> str:

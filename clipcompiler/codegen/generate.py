@@ -40,7 +40,6 @@ def generate(plan: Plan) -> Program:
     taps = write_forward(body, derived, values, nodes)
     forward = body.sections[-1]
     cotangents = write_cotangents(body, taps)
-    backward = body.sections[-1]
     labels = {c.source: identifier(c.name) for c in plan.choices}
     operands = Operands(derived.axes, body, values, cotangents, dtype)
     back = PullBack(body, derived.functions, graphs, labels, dtype)
@@ -51,7 +50,7 @@ def generate(plan: Plan) -> Program:
     norms = write_norms(body, plan, operands, labels, back)
     clips = write_clip_factors(body, plan, norms.squares)
     gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips), back)
-    body.release(forward, backward)
+    body.release(forward, ("losses", "norms", "clip_factors"))
     return module_source(plan, body, tuple(inputs.values()), gradients)
 
 
@@ -70,6 +69,7 @@ def write_norms(body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node
         for line in explained(choice, biases):
             body.comment(line)
         norms.write(choice, len(biases))
+        body.end_paragraph()
     pulled = [choice for choice in plan.choices if choice.order is Order.PULLED]
     if pulled:
         values = [choice.source for choice in plan.choices if choice.order is Order.FUNCTION]
@@ -104,6 +104,7 @@ def write_sums(body: Body, plan: Plan, sums: Sums, back: PullBack) -> dict[str, 
     for choice in plan.choices:
         if choice.order not in (Order.FUNCTION, Order.READ_ONCE):
             sums.write(choice)
+            body.end_paragraph()
     once = [choice.source for choice in plan.choices if choice.order is Order.READ_ONCE]
     if once:
         body.section("the chain rule to the parameters behind functions", part=Part.AFTER)

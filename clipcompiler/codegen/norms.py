@@ -215,7 +215,7 @@ class Norms:
             return same_row(self.operands, indicator, indicator, {x: x.primed() for x in square.positions})
         if tree.from_pixels:
             factor = square.gradient.factors[min(tree.leaves)]
-            return self.operands.gram_from_pixels(factor, square.windows(tree), square.positions)
+            return self.operands.gram_from_pixels(factor, square.windows(tree))
         if square.is_square(tree):
             half = self.bound(square, tree.left, label)
             squared = Laid(f"{atom(half.text)}.square()", half.letters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy
@@ -162,20 +162,17 @@ class Operands:
             "elementwise",
         )
 
-    def gram_from_pixels(self, factor: Factor, windows: Windows, positions: frozenset[Letter]) -> Laid:
+    def gram_from_pixels(self, factor: Factor, windows: Windows) -> Laid:
         """K[u,u'] = Σ_k Σ_c x[c, stride·u + dilation·k − padding] x[c, stride·u' + dilation·k − padding]"""
         places = [e for e in factor.index if isinstance(e, Affine)]
-        letters = [x for e in factor.index for x in (e if isinstance(e, tuple) else (e,))]
-        split = Laid(self.variable(factor), tuple(letters))
         shape = self.shape(factor)
-        sizes = [shape[d] for d, e in enumerate(factor.index) if isinstance(e, Affine)]
-        if any(isinstance(e, tuple) and len(e) != 1 for e in factor.index):
-            known = iter(sizes)
-            extents = [next(known) if isinstance(x, Affine) else x.extent for x in letters]
-            split = Laid(f"{split.text}.reshape({', '.join(map(literal, extents))})", split.letters)
-        batch = [x for x in letters if x in windows.batch]
-        channels = [x for x in letters if x in windows.channels]
-        ordered = permuted(split, (*batch, *channels, *places)).text
+        pixels = {d: Letter(f"t{d}", shape[d]) for d, e in enumerate(factor.index) if isinstance(e, Affine)}
+        sizes = [x.extent for x in pixels.values()]
+        index = tuple((pixels[d],) if isinstance(e, Affine) else e for d, e in enumerate(factor.index))
+        split = self.laid_as(self.variable(factor), replace(factor, index=index))
+        batch = [x for x in split.letters if x in windows.batch]
+        channels = [x for x in split.letters if x in windows.channels]
+        ordered = permuted(split, (*batch, *channels, *pixels.values())).text
         if not channels:
             ordered = f"{ordered}.unsqueeze({len(batch)})"
         elif len(channels) > 1:
@@ -199,7 +196,7 @@ class Operands:
         pads, windows = [], []
         for dim, entry in enumerate(factor.index):
             if isinstance(entry, Affine):
-                (stride, u), (dilation, k) = entry.terms
+                (stride, _), (dilation, k) = entry.terms
                 pads.append((dim, -entry.offset, reach(entry) - shape[dim] + entry.offset))
                 windows.append((dim, (k.extent - 1) * dilation + 1, stride, dilation))
         text = padded(name, pads, len(shape))

@@ -11,8 +11,8 @@ from torch import fx
 
 from clipcompiler.algebra import Factor, Letter, Network
 from clipcompiler.codegen.body import Body
-from clipcompiler.codegen.clip_factors import ClipFactors
 from clipcompiler.codegen.calls import quoted
+from clipcompiler.codegen.clip_factors import ClipFactors
 from clipcompiler.codegen.convolution import recognise
 from clipcompiler.codegen.helpers import ADD, ADD_PRODUCT
 from clipcompiler.codegen.laid import Laid, Product, atom, contracted, permuted, spread, summed

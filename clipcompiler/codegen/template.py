@@ -129,9 +129,7 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
         after=after,
         chunked="" if plan.derived.by_unit else ", chunk=None",
         describe_chunk="" if plan.derived.by_unit else CHUNK,
-        calls=WHOLE.format(batch=", ".join(inputs))
-        if plan.derived.by_unit
-        else IN_CHUNKS.format(batch=", ".join(inputs) + ("," if len(inputs) == 1 else ""), m="" if m == 1 else f" * {m}"),
+        calls=calls_of(inputs, m, whole=plan.derived.by_unit),
         updates=", updates" if traced.updates else "",
         news=";\n        the new values of buffers by name." if traced.updates else ".",
         written=WRITTEN if traced.updates else "",
@@ -177,6 +175,14 @@ def options_of(plan: Plan) -> dict[str, str]:
     if plan.derived.by_unit:
         options["unit_ids"] = "the unit of every example, [N]; the units are in the order of their ids"
     return options
+
+
+def calls_of(inputs: tuple[str, ...], m: int, *, whole: bool) -> str:
+    """The call for all examples at once, or for each chunk of them."""
+    batch = ", ".join(inputs)
+    if whole:
+        return WHOLE.format(batch=batch)
+    return IN_CHUNKS.format(batch=batch + ("," if len(inputs) == 1 else ""), m="" if m == 1 else f" * {m}")
 
 
 def any_complex(plan: Plan) -> bool:

@@ -11,6 +11,21 @@ import torch
 from torch.nn import functional as F
 
 
+def add(sums, name, value):
+    """sums[name] += value"""
+    sums[name] = sums[name].add_(value) if name in sums else value
+
+
+def add_product(sums, name, a, b):
+    """sums[name] += a b"""
+    if name not in sums:
+        sums[name] = a @ b
+    elif a.dim() == 1:
+        sums[name].addmv_(b.T, a)
+    else:
+        sums[name].addmm_(a, b)
+
+
 def convolution_gradients(x, cotangent, kernel, stride, padding, dilation, groups):
     """g[n,o,c,k] = Σ_u ȳ[n,o,u] x[n, c, stride·u + dilation·k − front], for every example n.
 
@@ -36,7 +51,7 @@ def convolution_gradients(x, cotangent, kernel, stride, padding, dilation, group
     return each.reshape(N, groups * O, C, *kernel)
 
 
-def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
+def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=None):
     """Σ_n c_n ∇ℓ_n with c_n = min(1, C/‖∇ℓ_n‖).
 
     Args:
@@ -44,6 +59,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
         buffers: every buffer of the model by name.
         x, target: the batch, examples along the first dim.
         max_grad_norm: C.
+        chunk: the examples at a time; all at once where it is None.
 
     Returns:
         losses [N], norms [N], clip_factors [N], and the clipped sums by name, in the dtype of the norms.
@@ -53,6 +69,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
         none = parameters["conv1.weight"].new_zeros(0, dtype=torch.float32)
         sums = {name: torch.zeros_like(parameters[name], dtype=none.dtype) for name in GRADIENTS}
         return none, none, none, sums
+    sums = {}
 
     # ── parameters, detached: no weight gradient is computed on the way ───────────────────────────
     conv1_weight = parameters["conv1.weight"].detach()
@@ -64,118 +81,128 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
     fc2_weight = parameters["fc2.weight"].detach()
     fc2_bias = parameters["fc2.bias"].detach()
 
-    # ── forward ───────────────────────────────────────────────────────────────────────────────────
-    with torch.enable_grad():
-        conv1 = torch.conv2d(x, conv1_weight, conv1_bias)
-        conv1.requires_grad_()
-        relu = torch.relu(conv1)
-        pool_max_pool2d = torch.max_pool2d(relu, [2, 2], [2, 2])
-        conv2 = torch.conv2d(pool_max_pool2d, conv2_weight, conv2_bias)
-        conv2.requires_grad_()
-        relu_2 = torch.relu(conv2)
-        pool_max_pool2d_2 = torch.max_pool2d(relu_2, [2, 2], [2, 2])
-        view = pool_max_pool2d_2.reshape(N, 800)
-        fc1 = F.linear(view, fc1_weight, fc1_bias)
-        fc1.requires_grad_()
-        relu_3 = torch.relu(fc1)
-        fc2 = F.linear(relu_3, fc2_weight, fc2_bias)
-        fc2.requires_grad_()
-        losses = F.cross_entropy(fc2, target, reduction="none")
+    def some(x, target):
+        """Losses, norms and clip factors of some examples; Σ_n c_n g[n] over them is added to ``sums``."""
+        N = x.shape[0]
+        # ── forward ───────────────────────────────────────────────────────────────────────────
+        with torch.enable_grad():
+            conv1 = torch.conv2d(x, conv1_weight, conv1_bias)
+            conv1.requires_grad_()
+            relu = torch.relu(conv1)
+            pool_max_pool2d = torch.max_pool2d(relu, [2, 2], [2, 2])
+            conv2 = torch.conv2d(pool_max_pool2d, conv2_weight, conv2_bias)
+            conv2.requires_grad_()
+            relu_2 = torch.relu(conv2)
+            pool_max_pool2d_2 = torch.max_pool2d(relu_2, [2, 2], [2, 2])
+            view = pool_max_pool2d_2.reshape(N, 800)
+            fc1 = F.linear(view, fc1_weight, fc1_bias)
+            fc1.requires_grad_()
+            relu_3 = torch.relu(fc1)
+            fc2 = F.linear(relu_3, fc2_weight, fc2_bias)
+            fc2.requires_grad_()
+            losses = F.cross_entropy(fc2, target, reduction="none")
 
-    # ── cotangents: ∂ Σ_n ℓ_n / ∂ (output of each op that uses a parameter) ───────────────────────
-    with torch.enable_grad():
-        conv1_cotangent, conv2_cotangent, fc1_cotangent, fc2_cotangent = torch.autograd.grad(
-            losses.sum(),
-            (conv1, conv2, fc1, fc2),
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        del relu, relu_2, pool_max_pool2d_2
+        # ── cotangents: ∂ Σ_n ℓ_n / ∂ (output of each op that uses a parameter) ───────────────
+        with torch.enable_grad():
+            conv1_cotangent, conv2_cotangent, fc1_cotangent, fc2_cotangent = torch.autograd.grad(
+                losses.sum(),
+                (conv1, conv2, fc1, fc2),
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            del relu, relu_2, pool_max_pool2d_2
 
-    # ── squared norms of the per-example gradients ────────────────────────────────────────────────
-    with torch.no_grad():
-        # conv1.weight: g[n,o,c,k1,k2] = Σ_{u1,u2} ȳ[n,o,u1,u2] x[n,c,u1+k1,u2+k2]
-        #   instantiate, keep: S·O·I = 288 k < S²(O+I) = 14.9 M
-        conv1_weight_each = convolution_gradients(
-            x,
-            conv1_cotangent,
-            (5, 5),
-            stride=(1, 1),
-            padding=((0, 0), (0, 0)),
-            dilation=(1, 1),
-            groups=1,
-        )
-        conv1_weight_sq = conv1_weight_each.flatten(1).square().sum(1)
-        # conv1.bias: g[n,o] = Σ_{u1,u2} ȳ[n,o,u1,u2]
-        #   instantiate, keep: g is a sum of ȳ
-        conv1_bias_each = conv1_cotangent.sum((2, 3))
-        conv1_bias_sq = conv1_bias_each.square().sum(1)
-        # conv2.weight: g[n,o,c,k1,k2] = Σ_{u1,u2} ȳ[n,o,u1,u2] x[n,c,u1+k1,u2+k2]
-        #   instantiate, keep: S·O·I = 1.6 M < S²(O+I) = 2.25 M
-        conv2_weight_each = convolution_gradients(
-            pool_max_pool2d,
-            conv2_cotangent,
-            (5, 5),
-            stride=(1, 1),
-            padding=((0, 0), (0, 0)),
-            dilation=(1, 1),
-            groups=1,
-        )
-        conv2_weight_sq = torch.linalg.vector_norm(conv2_weight_each.flatten(1), dim=1).square()
-        # conv2.bias: g[n,o] = Σ_{u1,u2} ȳ[n,o,u1,u2]
-        #   instantiate, keep: g is a sum of ȳ
-        conv2_bias_each = conv2_cotangent.sum((2, 3))
-        conv2_bias_sq = conv2_bias_each.square().sum(1)
-        # fc1.weight: g[n,o,i] = ȳ[n,o] x[n,i]
-        #   ‖g‖² + ‖g of fc1.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
-        #   rank one, fc1.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
-        fc1_weight_cotangent_gram = fc1_cotangent.square().sum(1)
-        fc1_weight_input_gram = view.square().sum(1)
-        fc1_weight_sq = fc1_weight_cotangent_gram * (fc1_weight_input_gram + 1)
-        # fc2.weight: g[n,o,i] = ȳ[n,o] x[n,i]
-        #   ‖g‖² + ‖g of fc2.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
-        #   rank one, fc2.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
-        fc2_weight_cotangent_gram = fc2_cotangent.square().sum(1)
-        fc2_weight_input_gram = relu_3.square().sum(1)
-        fc2_weight_sq = fc2_weight_cotangent_gram * (fc2_weight_input_gram + 1)
+        # ── squared norms of the per-example gradients ────────────────────────────────────────
+        with torch.no_grad():
+            # conv1.weight: g[n,o,c,k1,k2] = Σ_{u1,u2} ȳ[n,o,u1,u2] x[n,c,u1+k1,u2+k2]
+            #   instantiate, keep: S·O·I = 288 k < S²(O+I) = 14.9 M
+            conv1_weight_each = convolution_gradients(
+                x,
+                conv1_cotangent,
+                (5, 5),
+                stride=(1, 1),
+                padding=((0, 0), (0, 0)),
+                dilation=(1, 1),
+                groups=1,
+            )
+            conv1_weight_sq = conv1_weight_each.flatten(1).square().sum(1)
+            # conv1.bias: g[n,o] = Σ_{u1,u2} ȳ[n,o,u1,u2]
+            #   instantiate, keep: g is a sum of ȳ
+            conv1_bias_each = conv1_cotangent.sum((2, 3))
+            conv1_bias_sq = conv1_bias_each.square().sum(1)
+            # conv2.weight: g[n,o,c,k1,k2] = Σ_{u1,u2} ȳ[n,o,u1,u2] x[n,c,u1+k1,u2+k2]
+            #   instantiate, keep: S·O·I = 1.6 M < S²(O+I) = 2.25 M
+            conv2_weight_each = convolution_gradients(
+                pool_max_pool2d,
+                conv2_cotangent,
+                (5, 5),
+                stride=(1, 1),
+                padding=((0, 0), (0, 0)),
+                dilation=(1, 1),
+                groups=1,
+            )
+            conv2_weight_sq = torch.linalg.vector_norm(conv2_weight_each.flatten(1), dim=1).square()
+            # conv2.bias: g[n,o] = Σ_{u1,u2} ȳ[n,o,u1,u2]
+            #   instantiate, keep: g is a sum of ȳ
+            conv2_bias_each = conv2_cotangent.sum((2, 3))
+            conv2_bias_sq = conv2_bias_each.square().sum(1)
+            # fc1.weight: g[n,o,i] = ȳ[n,o] x[n,i]
+            #   ‖g‖² + ‖g of fc1.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
+            #   rank one, fc1.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
+            fc1_weight_cotangent_gram = fc1_cotangent.square().sum(1)
+            fc1_weight_input_gram = view.square().sum(1)
+            fc1_weight_sq = fc1_weight_cotangent_gram * (fc1_weight_input_gram + 1)
+            # fc2.weight: g[n,o,i] = ȳ[n,o] x[n,i]
+            #   ‖g‖² + ‖g of fc2.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
+            #   rank one, fc2.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
+            fc2_weight_cotangent_gram = fc2_cotangent.square().sum(1)
+            fc2_weight_input_gram = relu_3.square().sum(1)
+            fc2_weight_sq = fc2_weight_cotangent_gram * (fc2_weight_input_gram + 1)
 
-    # ── clip factors: c_n = min(1, C/‖∇ℓ_n‖) ──────────────────────────────────────────────────────
-    with torch.no_grad():
-        norms = (
-            conv1_weight_sq
-            + conv1_bias_sq
-            + conv2_weight_sq
-            + conv2_bias_sq
-            + fc1_weight_sq
-            + fc2_weight_sq
-        ).sqrt()
-        bound = max_grad_norm * (1 - 2 * torch.finfo(norms.dtype).eps)  # C, never rounded up
-        clip_factors = (bound / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1.0)
+        # ── clip factors: c_n = min(1, C/‖∇ℓ_n‖) ──────────────────────────────────────────────
+        with torch.no_grad():
+            norms = (
+                conv1_weight_sq
+                + conv1_bias_sq
+                + conv2_weight_sq
+                + conv2_bias_sq
+                + fc1_weight_sq
+                + fc2_weight_sq
+            ).sqrt()
+            bound = max_grad_norm * (1 - 2 * torch.finfo(norms.dtype).eps)  # C, never rounded up
+            clip_factors = (bound / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1.0)
 
-    # ── clipped sums: Σ_n c_n g[n] ────────────────────────────────────────────────────────────────
-    with torch.no_grad():
-        conv1_weight_grad = torch.tensordot(clip_factors, conv1_weight_each, 1)
-        conv1_bias_grad = clip_factors @ conv1_bias_each
-        conv2_weight_grad = torch.tensordot(clip_factors, conv2_weight_each, 1)
-        conv2_bias_grad = clip_factors @ conv2_bias_each
-        fc1_cotangent_clipped = fc1_cotangent * clip_factors[:, None]
-        fc1_weight_grad = fc1_cotangent_clipped.T @ view
-        fc1_bias_grad = fc1_cotangent_clipped.sum(0)
-        fc2_cotangent_clipped = fc2_cotangent * clip_factors[:, None]
-        fc2_weight_grad = fc2_cotangent_clipped.T @ relu_3
-        fc2_bias_grad = fc2_cotangent_clipped.sum(0)
+        # ── clipped sums: Σ_n c_n g[n] ────────────────────────────────────────────────────────
+        with torch.no_grad():
+            add_product(sums, "conv1.weight", clip_factors, conv1_weight_each.flatten(1))
+            add_product(sums, "conv1.bias", clip_factors, conv1_bias_each)
+            add_product(sums, "conv2.weight", clip_factors, conv2_weight_each.flatten(1))
+            add_product(sums, "conv2.bias", clip_factors, conv2_bias_each)
+            fc1_cotangent_clipped = fc1_cotangent * clip_factors[:, None]
+            add_product(sums, "fc1.weight", fc1_cotangent_clipped.T, view)
+            add(sums, "fc1.bias", fc1_cotangent_clipped.sum(0))
+            fc2_cotangent_clipped = fc2_cotangent * clip_factors[:, None]
+            add_product(sums, "fc2.weight", fc2_cotangent_clipped.T, relu_3)
+            add(sums, "fc2.bias", fc2_cotangent_clipped.sum(0))
+        return losses.detach(), norms, clip_factors
+
+    # ── all examples, a chunk of them at a time ───────────────────────────────────────────────────────
+    chunk = chunk or N
+    rows = [slice(first, (first + chunk)) for first in range(0, N, chunk)]
+    parts = [some(*(t[part] for t in (x, target))) for part in rows]
+    losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts))
 
     gradients = {
-        "conv1.weight": conv1_weight_grad,
-        "conv1.bias": conv1_bias_grad,
-        "conv2.weight": conv2_weight_grad,
-        "conv2.bias": conv2_bias_grad,
-        "fc1.weight": fc1_weight_grad,
-        "fc1.bias": fc1_bias_grad,
-        "fc2.weight": fc2_weight_grad,
-        "fc2.bias": fc2_bias_grad,
+        "conv1.weight": sums["conv1.weight"].reshape(20, 1, 5, 5),
+        "conv1.bias": sums["conv1.bias"],
+        "conv2.weight": sums["conv2.weight"].reshape(50, 20, 5, 5),
+        "conv2.bias": sums["conv2.bias"],
+        "fc1.weight": sums["fc1.weight"],
+        "fc1.bias": sums["fc1.bias"],
+        "fc2.weight": sums["fc2.weight"],
+        "fc2.bias": sums["fc2.bias"],
     }
-    return losses.detach(), norms, clip_factors, gradients
+    return losses, norms, clip_factors, gradients
 
 
 #: The parameters that receive a gradient.

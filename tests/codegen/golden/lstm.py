@@ -11,6 +11,21 @@ import torch
 from torch.nn import functional as F
 
 
+def add(sums, name, value):
+    """sums[name] += value"""
+    sums[name] = sums[name].add_(value) if name in sums else value
+
+
+def add_product(sums, name, a, b):
+    """sums[name] += a b"""
+    if name not in sums:
+        sums[name] = a @ b
+    elif a.dim() == 1:
+        sums[name].addmv_(b.T, a)
+    else:
+        sums[name].addmm_(a, b)
+
+
 def guarded(square, parts):
     """‖g[n]‖² = Σ_ss' (ȳ_s·ȳ_s')(x_s·x_s') as it was rounded → no less than the true one.
 
@@ -116,7 +131,7 @@ def affine_by_step(x, W, *biases):
     return z.view(*x.shape[:2], W.shape[0])
 
 
-def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
+def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=None):
     """Σ_n c_n ∇ℓ_n with c_n = min(1, C/‖∇ℓ_n‖).
 
     Args:
@@ -124,6 +139,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
         buffers: every buffer of the model by name.
         x, target: the batch, examples along the first dim.
         max_grad_norm: C.
+        chunk: the examples at a time; all at once where it is None.
 
     Returns:
         losses [N], norms [N], clip_factors [N], and the clipped sums by name, in the dtype of the norms.
@@ -133,6 +149,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
         none = parameters["recurrent.weight_ih_l0"].new_zeros(0, dtype=torch.float32)
         sums = {name: torch.zeros_like(parameters[name], dtype=none.dtype) for name in GRADIENTS}
         return none, none, none, sums
+    sums = {}
 
     # ── parameters, detached: no weight gradient is computed on the way ───────────────────────────
     recurrent_weight_ih_l0 = parameters["recurrent.weight_ih_l0"].detach()
@@ -142,110 +159,122 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
     fc_weight = parameters["fc.weight"].detach()
     fc_bias = parameters["fc.bias"].detach()
 
-    # ── forward ───────────────────────────────────────────────────────────────────────────────────
-    with torch.enable_grad():
-        transpose = torch.transpose(x, 1, 2)
-        view = transpose.reshape(N, 28, 28)
-        recurrent_transpose = torch.transpose(view, 0, 1)
-        recurrent_steps_z = recurrent_transpose.new_zeros(()).expand(28, N, 512).requires_grad_()
-        recurrent_steps = lstm_layer(
-            recurrent_transpose,
-            None,
-            None,
-            recurrent_weight_ih_l0,
-            recurrent_weight_hh_l0,
-            recurrent_bias_ih_l0,
-            recurrent_bias_hh_l0,
-            z=recurrent_steps_z,
-        )
-        recurrent_getitem = recurrent_steps[0]
-        recurrent_transpose_2 = torch.transpose(recurrent_getitem, 0, 1)
-        select = torch.select(recurrent_transpose_2, 1, -1)
-        fc = F.linear(select, fc_weight, fc_bias)
-        fc.requires_grad_()
-        losses = F.cross_entropy(fc, target, reduction="none")
+    def some(x, target):
+        """Losses, norms and clip factors of some examples; Σ_n c_n g[n] over them is added to ``sums``."""
+        N = x.shape[0]
+        # ── forward ───────────────────────────────────────────────────────────────────────────
+        with torch.enable_grad():
+            transpose = torch.transpose(x, 1, 2)
+            view = transpose.reshape(N, 28, 28)
+            recurrent_transpose = torch.transpose(view, 0, 1)
+            recurrent_steps_z = recurrent_transpose.new_zeros(()).expand(28, N, 512).requires_grad_()
+            recurrent_steps = lstm_layer(
+                recurrent_transpose,
+                None,
+                None,
+                recurrent_weight_ih_l0,
+                recurrent_weight_hh_l0,
+                recurrent_bias_ih_l0,
+                recurrent_bias_hh_l0,
+                z=recurrent_steps_z,
+            )
+            recurrent_getitem = recurrent_steps[0]
+            recurrent_transpose_2 = torch.transpose(recurrent_getitem, 0, 1)
+            select = torch.select(recurrent_transpose_2, 1, -1)
+            fc = F.linear(select, fc_weight, fc_bias)
+            fc.requires_grad_()
+            losses = F.cross_entropy(fc, target, reduction="none")
 
-    # ── cotangents: ∂ Σ_n ℓ_n / ∂ (output of each op that uses a parameter) ───────────────────────
-    with torch.enable_grad():
-        recurrent_steps_z_cotangent, fc_cotangent = torch.autograd.grad(
-            losses.sum(),
-            (recurrent_steps_z, fc),
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        del transpose, view, recurrent_steps_z, recurrent_getitem, recurrent_transpose_2
+        # ── cotangents: ∂ Σ_n ℓ_n / ∂ (output of each op that uses a parameter) ───────────────
+        with torch.enable_grad():
+            recurrent_steps_z_cotangent, fc_cotangent = torch.autograd.grad(
+                losses.sum(),
+                (recurrent_steps_z, fc),
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            del transpose, view, recurrent_steps_z, recurrent_getitem, recurrent_transpose_2
 
-    # ── squared norms of the per-example gradients ────────────────────────────────────────────────
-    with torch.no_grad():
-        # recurrent.weight_ih_l0: g[n,g,i] = Σ_{t} z̄[t,n,g] x[t,n,i]
-        #   instantiate, keep: S·O·I = 401 k < S²(O+I) = 423 k
-        recurrent_weight_ih_l0_each = torch.einsum(
-            "tng,tni->ngi",
-            recurrent_steps_z_cotangent,
-            recurrent_transpose,
-        )
-        recurrent_weight_ih_l0_sq = torch.linalg.vector_norm(
-            recurrent_weight_ih_l0_each.flatten(1),
-            dim=1,
-        ).square()
-        # recurrent.weight_hh_l0: g[n,g,j] = Σ_{t} z̄[t,n,g] h'[t,n,j]
-        #   ‖g‖² + ‖g of recurrent.bias_ih_l0‖² + ‖g of recurrent.bias_hh_l0‖² = Σ_{t,t'} (Σ_{g} z̄[t,n,g] z̄[t',n,g]) ((Σ_{j} h'[t,n,j] h'[t',n,j]) + 2)
-        #   Gram, recurrent.bias_ih_l0 and recurrent.bias_hh_l0 folded in: S²(O+I) = 502 k < S·O·I = 1.84 M
-        recurrent_weight_hh_l0_cotangent_gram = torch.einsum(
-            "tng,ang->nta",
-            recurrent_steps_z_cotangent,
-            recurrent_steps_z_cotangent,
-        )
-        recurrent_steps_h_before = recurrent_steps[1]
-        recurrent_weight_hh_l0_input_gram = torch.einsum(
-            "tnj,anj->nta",
-            recurrent_steps_h_before,
-            recurrent_steps_h_before,
-        )
-        recurrent_weight_hh_l0_diagonal = recurrent_weight_hh_l0_cotangent_gram.diagonal(dim1=1, dim2=2)
-        recurrent_weight_hh_l0_diagonal_2 = recurrent_weight_hh_l0_input_gram.diagonal(dim1=1, dim2=2)
-        recurrent_weight_hh_l0_parts = (
-            recurrent_weight_hh_l0_diagonal * (recurrent_weight_hh_l0_diagonal_2 + 2)
-        ).sum(1)
-        recurrent_weight_hh_l0_sq = guarded(
-            (recurrent_weight_hh_l0_cotangent_gram * (recurrent_weight_hh_l0_input_gram + 2)).sum((1, 2)),
-            recurrent_weight_hh_l0_parts,
-        )
-        # fc.weight: g[n,o,i] = ȳ[n,o] x[n,i]
-        #   ‖g‖² + ‖g of fc.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
-        #   rank one, fc.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
-        fc_weight_cotangent_gram = fc_cotangent.square().sum(1)
-        fc_weight_input_gram = select.square().sum(1)
-        fc_weight_sq = fc_weight_cotangent_gram * (fc_weight_input_gram + 1)
+        # ── squared norms of the per-example gradients ────────────────────────────────────────
+        with torch.no_grad():
+            # recurrent.weight_ih_l0: g[n,g,i] = Σ_{t} z̄[t,n,g] x[t,n,i]
+            #   instantiate, keep: S·O·I = 401 k < S²(O+I) = 423 k
+            recurrent_weight_ih_l0_each = torch.einsum(
+                "tng,tni->ngi",
+                recurrent_steps_z_cotangent,
+                recurrent_transpose,
+            )
+            recurrent_weight_ih_l0_sq = torch.linalg.vector_norm(
+                recurrent_weight_ih_l0_each.flatten(1),
+                dim=1,
+            ).square()
+            # recurrent.weight_hh_l0: g[n,g,j] = Σ_{t} z̄[t,n,g] h'[t,n,j]
+            #   ‖g‖² + ‖g of recurrent.bias_ih_l0‖² + ‖g of recurrent.bias_hh_l0‖² = Σ_{t,t'} (Σ_{g} z̄[t,n,g] z̄[t',n,g]) ((Σ_{j} h'[t,n,j] h'[t',n,j]) + 2)
+            #   Gram, recurrent.bias_ih_l0 and recurrent.bias_hh_l0 folded in: S²(O+I) = 502 k < S·O·I = 1.84 M
+            recurrent_weight_hh_l0_cotangent_gram = torch.einsum(
+                "tng,ang->nta",
+                recurrent_steps_z_cotangent,
+                recurrent_steps_z_cotangent,
+            )
+            recurrent_steps_h_before = recurrent_steps[1]
+            recurrent_weight_hh_l0_input_gram = torch.einsum(
+                "tnj,anj->nta",
+                recurrent_steps_h_before,
+                recurrent_steps_h_before,
+            )
+            recurrent_weight_hh_l0_diagonal = recurrent_weight_hh_l0_cotangent_gram.diagonal(dim1=1, dim2=2)
+            recurrent_weight_hh_l0_diagonal_2 = recurrent_weight_hh_l0_input_gram.diagonal(dim1=1, dim2=2)
+            recurrent_weight_hh_l0_parts = (
+                recurrent_weight_hh_l0_diagonal * (recurrent_weight_hh_l0_diagonal_2 + 2)
+            ).sum(1)
+            recurrent_weight_hh_l0_sq = guarded(
+                (recurrent_weight_hh_l0_cotangent_gram * (recurrent_weight_hh_l0_input_gram + 2)).sum((1, 2)),
+                recurrent_weight_hh_l0_parts,
+            )
+            # fc.weight: g[n,o,i] = ȳ[n,o] x[n,i]
+            #   ‖g‖² + ‖g of fc.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
+            #   rank one, fc.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
+            fc_weight_cotangent_gram = fc_cotangent.square().sum(1)
+            fc_weight_input_gram = select.square().sum(1)
+            fc_weight_sq = fc_weight_cotangent_gram * (fc_weight_input_gram + 1)
 
-    # ── clip factors: c_n = min(1, C/‖∇ℓ_n‖) ──────────────────────────────────────────────────────
-    with torch.no_grad():
-        norms = (recurrent_weight_ih_l0_sq + recurrent_weight_hh_l0_sq + fc_weight_sq).sqrt()
-        bound = max_grad_norm * (1 - 2 * torch.finfo(norms.dtype).eps)  # C, never rounded up
-        clip_factors = (bound / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1.0)
+        # ── clip factors: c_n = min(1, C/‖∇ℓ_n‖) ──────────────────────────────────────────────
+        with torch.no_grad():
+            norms = (recurrent_weight_ih_l0_sq + recurrent_weight_hh_l0_sq + fc_weight_sq).sqrt()
+            bound = max_grad_norm * (1 - 2 * torch.finfo(norms.dtype).eps)  # C, never rounded up
+            clip_factors = (bound / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1.0)
 
-    # ── clipped sums: Σ_n c_n g[n] ────────────────────────────────────────────────────────────────
-    with torch.no_grad():
-        recurrent_weight_ih_l0_grad = torch.tensordot(clip_factors, recurrent_weight_ih_l0_each, 1)
-        recurrent_steps_h_before_clipped = recurrent_steps_h_before * clip_factors[:, None]
-        recurrent_weight_hh_l0_grad = recurrent_steps_z_cotangent.flatten(0, 1).T @ recurrent_steps_h_before_clipped.flatten(
-            0,
-            1,
-        )
-        recurrent_bias_ih_l0_grad = clip_factors @ recurrent_steps_z_cotangent.sum(0)
-        fc_cotangent_clipped = fc_cotangent * clip_factors[:, None]
-        fc_weight_grad = fc_cotangent_clipped.T @ select
-        fc_bias_grad = fc_cotangent_clipped.sum(0)
+        # ── clipped sums: Σ_n c_n g[n] ────────────────────────────────────────────────────────
+        with torch.no_grad():
+            add_product(sums, "recurrent.weight_ih_l0", clip_factors, recurrent_weight_ih_l0_each.flatten(1))
+            recurrent_steps_h_before_clipped = recurrent_steps_h_before * clip_factors[:, None]
+            add_product(
+                sums,
+                "recurrent.weight_hh_l0",
+                recurrent_steps_z_cotangent.flatten(0, 1).T,
+                recurrent_steps_h_before_clipped.flatten(0, 1),
+            )
+            add_product(sums, "recurrent.bias_ih_l0", clip_factors, recurrent_steps_z_cotangent.sum(0))
+            fc_cotangent_clipped = fc_cotangent * clip_factors[:, None]
+            add_product(sums, "fc.weight", fc_cotangent_clipped.T, select)
+            add(sums, "fc.bias", fc_cotangent_clipped.sum(0))
+        return losses.detach(), norms, clip_factors
+
+    # ── all examples, a chunk of them at a time ───────────────────────────────────────────────────────
+    chunk = chunk or N
+    rows = [slice(first, (first + chunk)) for first in range(0, N, chunk)]
+    parts = [some(*(t[part] for t in (x, target))) for part in rows]
+    losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts))
 
     gradients = {
-        "recurrent.weight_ih_l0": recurrent_weight_ih_l0_grad,
-        "recurrent.weight_hh_l0": recurrent_weight_hh_l0_grad,
-        "recurrent.bias_ih_l0": recurrent_bias_ih_l0_grad,
-        "recurrent.bias_hh_l0": recurrent_bias_ih_l0_grad.clone(),
-        "fc.weight": fc_weight_grad,
-        "fc.bias": fc_bias_grad,
+        "recurrent.weight_ih_l0": sums["recurrent.weight_ih_l0"].reshape(512, 28),
+        "recurrent.weight_hh_l0": sums["recurrent.weight_hh_l0"],
+        "recurrent.bias_ih_l0": sums["recurrent.bias_ih_l0"],
+        "recurrent.bias_hh_l0": sums["recurrent.bias_ih_l0"].clone(),
+        "fc.weight": sums["fc.weight"],
+        "fc.bias": sums["fc.bias"],
     }
-    return losses.detach(), norms, clip_factors, gradients
+    return losses, norms, clip_factors, gradients
 
 
 #: The parameters that receive a gradient.

@@ -11,7 +11,22 @@ import torch
 from torch.nn import functional as F
 
 
-def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
+def add(sums, name, value):
+    """sums[name] += value"""
+    sums[name] = sums[name].add_(value) if name in sums else value
+
+
+def add_product(sums, name, a, b):
+    """sums[name] += a b"""
+    if name not in sums:
+        sums[name] = a @ b
+    elif a.dim() == 1:
+        sums[name].addmv_(b.T, a)
+    else:
+        sums[name].addmm_(a, b)
+
+
+def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=None):
     """Σ_n c_n ∇ℓ_n with c_n = min(1, C/‖∇ℓ_n‖).
 
     Args:
@@ -19,6 +34,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
         buffers: every buffer of the model by name.
         x, target: the batch, examples along the first dim.
         max_grad_norm: C.
+        chunk: the examples at a time; all at once where it is None.
 
     Returns:
         losses [N], norms [N], clip_factors [N], and the clipped sums by name, in the dtype of the norms.
@@ -28,6 +44,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
         none = parameters["fc1.weight"].new_zeros(0, dtype=torch.float32)
         sums = {name: torch.zeros_like(parameters[name], dtype=none.dtype) for name in GRADIENTS}
         return none, none, none, sums
+    sums = {}
 
     # ── parameters, detached: no weight gradient is computed on the way ───────────────────────────
     fc1_weight = parameters["fc1.weight"].detach()
@@ -37,76 +54,86 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm):
     fc3_weight = parameters["fc3.weight"].detach()
     fc3_bias = parameters["fc3.bias"].detach()
 
-    # ── forward ───────────────────────────────────────────────────────────────────────────────────
-    with torch.enable_grad():
-        view = x.reshape(N, 784)
-        fc1 = F.linear(view, fc1_weight, fc1_bias)
-        fc1.requires_grad_()
-        sigmoid = torch.sigmoid(fc1)
-        fc2 = F.linear(sigmoid, fc2_weight, fc2_bias)
-        fc2.requires_grad_()
-        sigmoid_2 = torch.sigmoid(fc2)
-        fc3 = F.linear(sigmoid_2, fc3_weight, fc3_bias)
-        fc3.requires_grad_()
-        losses = F.cross_entropy(fc3, target, reduction="none")
+    def some(x, target):
+        """Losses, norms and clip factors of some examples; Σ_n c_n g[n] over them is added to ``sums``."""
+        N = x.shape[0]
+        # ── forward ───────────────────────────────────────────────────────────────────────────
+        with torch.enable_grad():
+            view = x.reshape(N, 784)
+            fc1 = F.linear(view, fc1_weight, fc1_bias)
+            fc1.requires_grad_()
+            sigmoid = torch.sigmoid(fc1)
+            fc2 = F.linear(sigmoid, fc2_weight, fc2_bias)
+            fc2.requires_grad_()
+            sigmoid_2 = torch.sigmoid(fc2)
+            fc3 = F.linear(sigmoid_2, fc3_weight, fc3_bias)
+            fc3.requires_grad_()
+            losses = F.cross_entropy(fc3, target, reduction="none")
 
-    # ── cotangents: ∂ Σ_n ℓ_n / ∂ (output of each op that uses a parameter) ───────────────────────
-    with torch.enable_grad():
-        fc1_cotangent, fc2_cotangent, fc3_cotangent = torch.autograd.grad(
-            losses.sum(),
-            (fc1, fc2, fc3),
-            allow_unused=True,
-            materialize_grads=True,
-        )
+        # ── cotangents: ∂ Σ_n ℓ_n / ∂ (output of each op that uses a parameter) ───────────────
+        with torch.enable_grad():
+            fc1_cotangent, fc2_cotangent, fc3_cotangent = torch.autograd.grad(
+                losses.sum(),
+                (fc1, fc2, fc3),
+                allow_unused=True,
+                materialize_grads=True,
+            )
 
-    # ── squared norms of the per-example gradients ────────────────────────────────────────────────
-    with torch.no_grad():
-        # fc1.weight: g[n,o,i] = ȳ[n,o] x[n,i]
-        #   ‖g‖² + ‖g of fc1.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
-        #   rank one, fc1.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
-        fc1_weight_cotangent_gram = fc1_cotangent.square().sum(1)
-        fc1_weight_input_gram = view.square().sum(1)
-        fc1_weight_sq = fc1_weight_cotangent_gram * (fc1_weight_input_gram + 1)
-        # fc2.weight: g[n,o,i] = ȳ[n,o] x[n,i]
-        #   ‖g‖² + ‖g of fc2.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
-        #   rank one, fc2.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
-        fc2_weight_cotangent_gram = fc2_cotangent.square().sum(1)
-        fc2_weight_input_gram = sigmoid.square().sum(1)
-        fc2_weight_sq = fc2_weight_cotangent_gram * (fc2_weight_input_gram + 1)
-        # fc3.weight: g[n,o,i] = ȳ[n,o] x[n,i]
-        #   ‖g‖² + ‖g of fc3.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
-        #   rank one, fc3.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
-        fc3_weight_cotangent_gram = fc3_cotangent.square().sum(1)
-        fc3_weight_input_gram = sigmoid_2.square().sum(1)
-        fc3_weight_sq = fc3_weight_cotangent_gram * (fc3_weight_input_gram + 1)
+        # ── squared norms of the per-example gradients ────────────────────────────────────────
+        with torch.no_grad():
+            # fc1.weight: g[n,o,i] = ȳ[n,o] x[n,i]
+            #   ‖g‖² + ‖g of fc1.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
+            #   rank one, fc1.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
+            fc1_weight_cotangent_gram = fc1_cotangent.square().sum(1)
+            fc1_weight_input_gram = view.square().sum(1)
+            fc1_weight_sq = fc1_weight_cotangent_gram * (fc1_weight_input_gram + 1)
+            # fc2.weight: g[n,o,i] = ȳ[n,o] x[n,i]
+            #   ‖g‖² + ‖g of fc2.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
+            #   rank one, fc2.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
+            fc2_weight_cotangent_gram = fc2_cotangent.square().sum(1)
+            fc2_weight_input_gram = sigmoid.square().sum(1)
+            fc2_weight_sq = fc2_weight_cotangent_gram * (fc2_weight_input_gram + 1)
+            # fc3.weight: g[n,o,i] = ȳ[n,o] x[n,i]
+            #   ‖g‖² + ‖g of fc3.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
+            #   rank one, fc3.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
+            fc3_weight_cotangent_gram = fc3_cotangent.square().sum(1)
+            fc3_weight_input_gram = sigmoid_2.square().sum(1)
+            fc3_weight_sq = fc3_weight_cotangent_gram * (fc3_weight_input_gram + 1)
 
-    # ── clip factors: c_n = min(1, C/‖∇ℓ_n‖) ──────────────────────────────────────────────────────
-    with torch.no_grad():
-        norms = (fc1_weight_sq + fc2_weight_sq + fc3_weight_sq).sqrt()
-        bound = max_grad_norm * (1 - 2 * torch.finfo(norms.dtype).eps)  # C, never rounded up
-        clip_factors = (bound / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1.0)
+        # ── clip factors: c_n = min(1, C/‖∇ℓ_n‖) ──────────────────────────────────────────────
+        with torch.no_grad():
+            norms = (fc1_weight_sq + fc2_weight_sq + fc3_weight_sq).sqrt()
+            bound = max_grad_norm * (1 - 2 * torch.finfo(norms.dtype).eps)  # C, never rounded up
+            clip_factors = (bound / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1.0)
 
-    # ── clipped sums: Σ_n c_n g[n] ────────────────────────────────────────────────────────────────
-    with torch.no_grad():
-        fc1_cotangent_clipped = fc1_cotangent * clip_factors[:, None]
-        fc1_weight_grad = fc1_cotangent_clipped.T @ view
-        fc1_bias_grad = fc1_cotangent_clipped.sum(0)
-        sigmoid_clipped = sigmoid * clip_factors[:, None]
-        fc2_weight_grad = fc2_cotangent.T @ sigmoid_clipped
-        fc2_bias_grad = clip_factors @ fc2_cotangent
-        fc3_cotangent_clipped = fc3_cotangent * clip_factors[:, None]
-        fc3_weight_grad = fc3_cotangent_clipped.T @ sigmoid_2
-        fc3_bias_grad = fc3_cotangent_clipped.sum(0)
+        # ── clipped sums: Σ_n c_n g[n] ────────────────────────────────────────────────────────
+        with torch.no_grad():
+            fc1_cotangent_clipped = fc1_cotangent * clip_factors[:, None]
+            add_product(sums, "fc1.weight", fc1_cotangent_clipped.T, view)
+            add(sums, "fc1.bias", fc1_cotangent_clipped.sum(0))
+            sigmoid_clipped = sigmoid * clip_factors[:, None]
+            add_product(sums, "fc2.weight", fc2_cotangent.T, sigmoid_clipped)
+            add_product(sums, "fc2.bias", clip_factors, fc2_cotangent)
+            fc3_cotangent_clipped = fc3_cotangent * clip_factors[:, None]
+            add_product(sums, "fc3.weight", fc3_cotangent_clipped.T, sigmoid_2)
+            add(sums, "fc3.bias", fc3_cotangent_clipped.sum(0))
+        return losses.detach(), norms, clip_factors
+
+    # ── all examples, a chunk of them at a time ───────────────────────────────────────────────────────
+    chunk = chunk or N
+    rows = [slice(first, (first + chunk)) for first in range(0, N, chunk)]
+    parts = [some(*(t[part] for t in (x, target))) for part in rows]
+    losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts))
 
     gradients = {
-        "fc1.weight": fc1_weight_grad,
-        "fc1.bias": fc1_bias_grad,
-        "fc2.weight": fc2_weight_grad,
-        "fc2.bias": fc2_bias_grad,
-        "fc3.weight": fc3_weight_grad,
-        "fc3.bias": fc3_bias_grad,
+        "fc1.weight": sums["fc1.weight"],
+        "fc1.bias": sums["fc1.bias"],
+        "fc2.weight": sums["fc2.weight"],
+        "fc2.bias": sums["fc2.bias"],
+        "fc3.weight": sums["fc3.weight"],
+        "fc3.bias": sums["fc3.bias"],
     }
-    return losses.detach(), norms, clip_factors, gradients
+    return losses, norms, clip_factors, gradients
 
 
 #: The parameters that receive a gradient.

@@ -1,0 +1,88 @@
+"""A function of tensors → the most bytes that are alive at once while it runs, found without computing anything.
+
+It runs on tensors that have shapes and no data. Every storage that an op makes is alive until the last tensor that reads
+it is gone, in the forward, the backward and everything after; what kernels allocate inside themselves is not seen.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = ["Liveness", "peak_of", "without_data"]
+
+
+class Liveness(TorchDispatchMode):
+    """Counts the bytes of the storages that are made within it.
+
+    Attributes:
+        alive: the bytes alive now.
+        peak: the most there were.
+    """
+
+    def __init__(self, given: Sequence[Tensor] = ()) -> None:
+        super().__init__()
+        self.alive = self.peak = 0
+        self._known: dict[int, Any] = {id(storage): storage for storage in (t.untyped_storage() for t in given)}
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs one op, and sees what it made."""
+        made = op(*args, **(kwargs or {}))
+        for leaf in pytree.tree_leaves(made):
+            if isinstance(leaf, Tensor):
+                self._see(leaf.untyped_storage())
+        return made
+
+    def _see(self, storage: torch.UntypedStorage) -> None:
+        key, size = id(storage), storage.nbytes()
+        if key in self._known:
+            return
+
+        def gone(_: Any) -> None:
+            del self._known[key]
+            self.alive -= size
+
+        self._known[key] = weakref.ref(storage, gone)
+        self.alive += size
+        self.peak = max(self.peak, self.alive)
+
+
+@contextmanager
+def without_data() -> Iterator[Callable[[Any, int | None], Any]]:
+    """Within it new tensors have no data. Gives a function: tensors → such of their shapes, or of N examples."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def emptied(tensors: Any, size: int | None = None) -> Any:
+        def one(t: Tensor) -> Tensor:
+            if size is None:
+                return mode.from_tensor(t.detach(), static_shapes=True)
+            return torch.empty((size, *t.shape[1:]), dtype=t.dtype, device=t.device)
+
+        return pytree.tree_map_only(Tensor, one, tensors)
+
+    with mode:
+        yield emptied
+
+
+def peak_of(
+    function: Callable[..., Any], given: Mapping[str, Any], batch: Any, size: int, options: Mapping[str, Any]
+) -> int:
+    """The most bytes that ``function(*given, *batch)`` holds beside its arguments, for a batch of ``size`` examples.
+
+    ``given`` are the arguments that carry no examples, each a mapping of tensors.
+    """
+    with without_data() as emptied:
+        fixed = {name: emptied(value) for name, value in given.items()}
+        examples = emptied(batch, size)
+        leaves = [t for t in pytree.tree_leaves((fixed, examples)) if isinstance(t, Tensor)]
+        with Liveness(leaves) as live:
+            function(*fixed.values(), *examples, **options)
+        return live.peak
