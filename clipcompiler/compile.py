@@ -16,7 +16,8 @@ from clipcompiler.codegen import Program, generate
 from clipcompiler.derive import derive
 from clipcompiler.derive.by_unit import by_unit
 from clipcompiler.dsl import RuleSet
-from clipcompiler.plan import Plan, plan
+from clipcompiler.memory import Subject, in_chunks, parsed
+from clipcompiler.plan import STRATEGIES, Plan, plan
 from clipcompiler.runtime import CompiledStep, Tools
 from clipcompiler.trace import trace
 from clipcompiler.verify import verify
@@ -33,6 +34,9 @@ def compile(
     examples_per_unit: int = 1,
     rules: RuleSet | None = None,
     nonfinite: str = "raise",
+    strategy: str = "auto",
+    memory: str | int = "fast",
+    chunk_size: int | None = None,
     example_inputs: tuple[Any, ...] | None = None,
 ) -> CompiledStep:
     """Compiles a model and a loss into a step that computes clipped per-example gradients.
@@ -51,6 +55,13 @@ def compile(
         rules: the rules of the ops; ``cc.default_rules | cc.RuleSet([my_rule])`` adds one's own.
         nonfinite: what becomes of examples whose loss or gradient is not finite: ``"raise"`` names them in a
             ``NonFiniteExamples`` and leaves ``.grad`` as it was, ``"drop"`` gives them a contribution of zero.
+        strategy: where the clipped sums come from: ``"bookkeeping"`` contracts cotangents and inputs once more,
+            ``"reweight"`` runs a second backward pass of Σ_n c_n ℓ_n (ReweightGP of the paper), ``"auto"`` chooses, and
+            may keep per-example gradients too.
+        memory: the most that a step may hold at its peak, beside the model and the batch: ``"fast"`` at most 1.25 times
+            what an ordinary step of this batch holds, ``"lean"`` no more than that, or a number of bytes. Where all
+            examples at once need more, they are run in chunks; norms and sums are the same.
+        chunk_size: the examples that are run at a time, where it is to be no choice of the planner's.
         example_inputs: a batch (inputs, then the target) to trace with at once; without it the step is traced
             at its first call.
 
@@ -59,12 +70,15 @@ def compile(
 
     Raises:
         TypeError: where ``model`` is no module, or ``clipping`` is no clipping and no function.
-        ValueError: where ``max_grad_norm`` is NaN or negative, ``nonfinite`` another word, or where ``clipping`` leaves
-            a parameter without a group.
+        ValueError: where ``max_grad_norm`` is NaN or negative, ``nonfinite``, ``strategy`` or ``memory`` another word,
+            or where ``clipping`` leaves a parameter without a group.
+        MemoryBudgetTooSmall: at the first call, where the bytes of ``memory`` cannot be kept; it says the least.
         CompileError: with ``example_inputs``, where no exact clipped gradient can be promised; without them
             the first call raises it.
     """
-    way = clipping_of(clipping)
+    way, budget = clipping_of(clipping), parsed(memory)
+    if strategy not in STRATEGIES:
+        raise ValueError(f"strategy is {strategy!r}: give one of {', '.join(map(repr, STRATEGIES))}")
     known: RuleSet = import_module("clipcompiler.rules").default_rules if rules is None else rules
 
     def pipeline(
@@ -78,8 +92,11 @@ def compile(
         traced = trace(model, loss_fn, args, kwargs, examples_per_unit, lambda op: known.find(op) is not None)
         axes = analyse(traced, known)
         derived = derive(axes)
-        planned = plan(by_unit(derived) if units else derived, clipping=way)
-        return planned, generate(planned)
+        planned = plan(by_unit(derived) if units else derived, clipping=way, strategy=strategy)
+        program = generate(planned)
+        if units:
+            return planned, program
+        return planned, in_chunks(planned, program, Subject(model, loss_fn, args, kwargs), budget, chunk_size)
 
     step = CompiledStep(
         model,

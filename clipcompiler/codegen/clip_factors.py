@@ -11,6 +11,7 @@ from clipcompiler.clipping import Group
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.names import identifier
 from clipcompiler.plan import Choice, Plan
+from clipcompiler.trace.traced import N
 
 __all__ = ["ClipFactors", "write_clip_factors"]
 
@@ -23,11 +24,20 @@ class ClipFactors:
         body: where statements go.
         groups: the groups; one, if all parameters are clipped together.
         by_unit: whether they are those of units of unequal size.
+        losses_per_unit: the losses of one unit, where units are of equal size.
     """
 
     body: Body
     groups: tuple[Group, ...]
     by_unit: bool
+    losses_per_unit: int = 1
+
+    def of_losses(self) -> str:
+        """The variable of the factors of the losses, all clipped by one: those of the losses' units."""
+        if self.by_unit:
+            return "clip_factors[unit_of]"
+        m = self.losses_per_unit
+        return "clip_factors" if m == 1 else f"clip_factors.repeat_interleave({m})"
 
     def of(self, choice: Choice) -> str:
         """The variable of the factors [N] for the gradients g[n] of one parameter."""
@@ -57,7 +67,8 @@ def write_clip_factors(body: Body, plan: Plan, squares: Mapping[fx.Node, str]) -
         share = f" * norms.new_tensor([{', '.join(repr(group.share) for group in groups)}])"
     body.line(f"bound = max_grad_norm * (1 - 2 * torch.finfo(norms.dtype).eps){share}  # C, never rounded up")
     body.line(f"clip_factors = {clipping.expression}")
-    return ClipFactors(body, groups, plan.derived.by_unit)
+    traced = plan.derived.axes.traced
+    return ClipFactors(body, groups, plan.derived.by_unit, int(traced.shape(traced.loss)[0] / N))
 
 
 def square_of(group: Group, plan: Plan, squares: Mapping[fx.Node, str]) -> str:

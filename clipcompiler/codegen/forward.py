@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import torch
 from torch import fx
@@ -21,18 +21,25 @@ LITERAL = 4096
 __all__ = ["write_cotangents", "write_forward", "write_functions", "write_parameters"]
 
 
-def write_parameters(body: Body, derived: Derived, inputs: Mapping[str, str]) -> dict[fx.Node, str]:
-    """The placeholders: parameters detached, buffers as they are, the batch by its own names."""
+def write_parameters(
+    body: Body, derived: Derived, inputs: Mapping[str, str], leaves: Container[fx.Node] = ()
+) -> dict[fx.Node, str]:
+    """The placeholders: parameters detached, buffers as they are, the batch by its own names.
+
+    ``leaves`` are the parameters whose gradients a second backward pass computes.
+    """
     traced = derived.axes.traced
     values: dict[fx.Node, str] = {}
-    body.section("parameters, detached: no weight gradient is computed on the way", part=Part.ONCE)
+    what = "detached: no weight gradient is computed on the way" if not leaves else "leaves of a graph of this step"
+    body.section(f"parameters, {what}", part=Part.ONCE)
     for node in traced.graph.nodes:
         if node.op != "placeholder" or not node.users:
             continue
         if node.name in traced.inputs:
             values[node] = inputs[node.name]
         elif (parameter := traced.parameters.get(node.name)) is not None:
-            values[node] = body.bind(parameter.name, f"parameters[{quoted(parameter.name)}].detach()")
+            asked = ".requires_grad_()" if node in leaves else ""
+            values[node] = body.bind(parameter.name, f"parameters[{quoted(parameter.name)}].detach(){asked}")
         else:
             values[node] = body.bind(traced.buffers[node.name], buffer_text(traced, traced.buffers[node.name]))
     return values
@@ -47,12 +54,18 @@ def buffer_text(traced: TracedLoss, name: str) -> str:
 
 
 def write_functions(
-    body: Body, derived: Derived, values: dict[fx.Node, str], names: Mapping[fx.Node, str], dtype: torch.dtype
+    body: Body,
+    derived: Derived,
+    values: dict[fx.Node, str],
+    names: Mapping[fx.Node, str],
+    dtype: torch.dtype,
+    leaves: Container[fx.Node] = (),
 ) -> dict[fx.Node, str]:
     """The functions of parameters, with a graph of their own from the parameters to their values.
 
-    Returns the variables of that graph; ``values`` get the detached results. What only moves elements is done in
-    ``dtype``, in which its clipped sums are pulled back.
+    Returns the variables of that graph; ``values`` get the detached results, or those with their graph where a second
+    backward pass goes through it to ``leaves``. What only moves elements is done in ``dtype``, in which its clipped
+    sums are pulled back.
     """
     functions = derived.functions
     if not functions.values:
@@ -60,6 +73,10 @@ def write_functions(
     body.section("functions of parameters, with a graph of their own", "with torch.enable_grad()", Part.ONCE)
     inner = dict(values)
     for node in functions.parameters:
+        if node in leaves:
+            wide = cast(values[node], node.meta["val"].dtype, functions.dtype(node, dtype))
+            inner[node] = body.bind(f"{values[node]}_wide", wide)
+            continue
         wide = cast(f"{values[node]}.detach()", node.meta["val"].dtype, functions.dtype(node, dtype))
         inner[node] = body.bind(f"{values[node]}_leaf", f"{wide}.requires_grad_()")
     for node in functions.nodes:
@@ -69,17 +86,18 @@ def write_functions(
     own = [n for n in functions.nodes if n in names and n not in values]
     for node in own:
         if any(user not in functions.nodes for user in node.users):
-            values[node] = body.bind(f"{inner[node]}_value", detached(node, inner[node], functions, dtype))
+            cut = "" if leaves else ".detach()"
+            values[node] = body.bind(f"{inner[node]}_value", value_of(node, inner[node], functions, dtype, cut))
     return inner
 
 
-def detached(node: fx.Node, name: str, functions: Functions, dtype: torch.dtype) -> str:
-    """The value of a function without its graph, in its own dtype."""
+def value_of(node: fx.Node, name: str, functions: Functions, dtype: torch.dtype, cut: str) -> str:
+    """The value of a function in its own dtype; without its graph where ``cut`` detaches it."""
     value = node.meta["val"]
     if isinstance(value, (list, tuple)):
         own = value[0].dtype
-        return f"[{cast('part.detach()', functions.dtype(node, dtype), own)} for part in {name}]"
-    return cast(f"{name}.detach()", functions.dtype(node, dtype), value.dtype)
+        return f"[{cast(f'part{cut}', functions.dtype(node, dtype), own)} for part in {name}]"
+    return cast(f"{name}{cut}", functions.dtype(node, dtype), value.dtype)
 
 
 def write_forward(
@@ -137,8 +155,8 @@ def write_op(
         taps[tap] = values[node]
 
 
-def write_cotangents(body: Body, taps: Mapping[Tap, str]) -> dict[Tap, str]:
-    """ȳ of every tap, by one backward pass of the sum of the losses."""
+def write_cotangents(body: Body, taps: Mapping[Tap, str], *, again: bool = False) -> dict[Tap, str]:
+    """ȳ of every tap, by one backward pass of the sum of the losses; ``again`` keeps the graph for a second one."""
     cotangents = {tap: body.names.fresh(f"{name}_cotangent") for tap, name in taps.items()}
     body.section("cotangents: ∂ Σ_n ℓ_n / ∂ (output of each op that uses a parameter)", "with torch.enable_grad()")
     if not taps:
@@ -147,6 +165,8 @@ def write_cotangents(body: Body, taps: Mapping[Tap, str]) -> dict[Tap, str]:
     body.line(f"{', '.join(cotangents.values())}{comma} = torch.autograd.grad(")
     body.line("    losses.sum(),")
     body.line(f"    ({', '.join(taps.values())}{comma}),")
+    if again:
+        body.line("    retain_graph=True,")
     body.line("    allow_unused=True,")
     body.line("    materialize_grads=True,")
     body.line(")")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import fx
 
 from clipcompiler.codegen.body import Body, Part
-from clipcompiler.codegen.clip_factors import write_clip_factors
+from clipcompiler.codegen.calls import quoted
+from clipcompiler.codegen.clip_factors import ClipFactors, write_clip_factors
 from clipcompiler.codegen.forward import write_cotangents, write_forward, write_functions, write_parameters
-from clipcompiler.codegen.helpers import UNITS_OF
+from clipcompiler.codegen.helpers import ADD, UNITS_OF
 from clipcompiler.codegen.names import Names, identifier
 from clipcompiler.codegen.norms import Norms
 from clipcompiler.codegen.operands import Operands, dtype_of_norms
@@ -32,14 +33,15 @@ def generate(plan: Plan) -> Program:
     names = Names()
     inputs = {name: names.fresh(name) for name in traced.inputs}
     body = Body(names)
-    values = write_parameters(body, derived, inputs)
+    leaves = {c.source: None for c in plan.choices if c.reweighted}
+    values = write_parameters(body, derived, inputs, leaves)
     nodes = names.of_nodes(traced)
     write_updates(body, derived, values, nodes)
     dtype = dtype_of_norms(derived)
-    graphs = write_functions(body, derived, values, nodes, dtype)
+    graphs = write_functions(body, derived, values, nodes, dtype, leaves)
     taps = write_forward(body, derived, values, nodes)
     forward = body.sections[-1]
-    cotangents = write_cotangents(body, taps)
+    cotangents = write_cotangents(body, taps, again=bool(leaves))
     labels = {c.source: identifier(c.name) for c in plan.choices}
     operands = Operands(derived.axes, body, values, cotangents, dtype)
     back = PullBack(body, derived.functions, graphs, labels, dtype)
@@ -50,6 +52,8 @@ def generate(plan: Plan) -> Program:
     norms = write_norms(body, plan, operands, labels, back)
     clips = write_clip_factors(body, plan, norms.squares)
     gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips), back)
+    if leaves:
+        gradients |= write_second_pass(body, plan, {s: values[s] for s in leaves}, clips)
     body.release(forward, ("losses", "norms", "clip_factors"))
     return module_source(plan, body, tuple(inputs.values()), gradients)
 
@@ -102,12 +106,33 @@ def write_sums(body: Body, plan: Plan, sums: Sums, back: PullBack) -> dict[str, 
     """The clipped sum of every parameter, by name."""
     body.section("clipped sums: Σ_n c_n g[n]", "with torch.no_grad()")
     for choice in plan.choices:
-        if choice.order not in (Order.FUNCTION, Order.READ_ONCE):
+        if choice.order not in (Order.FUNCTION, Order.READ_ONCE) and not plan.passes_to(choice):
             sums.write(choice)
             body.end_paragraph()
-    once = [choice.source for choice in plan.choices if choice.order is Order.READ_ONCE]
+    once = [c.source for c in plan.choices if c.order is Order.READ_ONCE and not c.reweighted]
     if once:
         body.section("the chain rule to the parameters behind functions", part=Part.AFTER)
         values = [choice.source for choice in plan.choices if choice.parameters and choice.order is not Order.FUNCTION]
         back.of_sums(values, once, sums.gradients)
-    return {c.name: sums.gradients[c.source] for c in plan.choices if c.is_parameter}
+    return {c.name: sums.gradients[c.source] for c in plan.choices if c.is_parameter and c.source in sums.gradients}
+
+
+def write_second_pass(body: Body, plan: Plan, leaves: dict[fx.Node, str], clips: ClipFactors) -> dict[str, str]:
+    """Σ_n c_n ∇ℓ_n = ∇ Σ_n c_n ℓ_n, the c_n held fixed. Source: Lee & Kifer, PoPETs 2021, ReweightGP."""
+    body.section("clipped sums: the gradients of Σ_n c_n ℓ_n, by a second backward pass", "with torch.enable_grad()")
+    clip = clips.of_losses()
+    summed = {c.source: body.names.fresh(f"{leaves[c.source]}_grad") for c in plan.choices if c.source in leaves}
+    comma = "" if len(summed) > 1 else ","
+    body.line(f"{', '.join(summed.values())}{comma} = torch.autograd.grad(")
+    body.line(f"    (losses * {clip}).sum(),")
+    body.line(f"    ({', '.join(leaves[source] for source in summed)}{comma}),")
+    if plan.derived.functions.nodes:  # whose graph the next examples read too
+        body.line("    retain_graph=True,")
+    body.line("    allow_unused=True,")
+    body.line("    materialize_grads=True,")
+    body.line(")")
+    keys = {c.name: quoted(c.name) for c in plan.choices if c.source in leaves}
+    for choice in plan.choices:
+        if choice.source in leaves:
+            body.line(f"{ADD}(sums, {keys[choice.name]}, {summed[choice.source]})")
+    return {name: f"sums[{key}]" for name, key in keys.items()}

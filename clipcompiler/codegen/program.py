@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 __all__ = ["Program"]
+
+#: The line of a program that says how many examples it takes at a time.
+CHUNK = re.compile(r"^CHUNK = .*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,7 @@ class Program:
         unreached: the names of trainable parameters whose gradient is zero.
         buffers: the names of the buffers and constants it reads.
         inputs: the names of the batch's tensors, in the order of the call.
+        chunk: the examples that it takes at a time, where it is not said otherwise; ``None`` for all.
     """
 
     source: str
@@ -26,6 +31,12 @@ class Program:
     unreached: tuple[str, ...]
     buffers: tuple[str, ...]
     inputs: tuple[str, ...]
+    chunk: int | None = None
+
+    def in_chunks(self, chunk: int | None, why: str) -> Program:
+        """The same program, taking some examples at a time."""
+        line = f"CHUNK = {chunk}  # examples at a time: {why}"
+        return replace(self, source=CHUNK.sub(lambda _: line, self.source, count=1), chunk=chunk)
 
     def __str__(self) -> str:
         return self.source

@@ -74,6 +74,7 @@ class PullBack:
         self.body.line(f"    ({', '.join(cotangents)},),")
         if batched:
             self.body.line("    is_grads_batched=True,")
+            self.body.line("    retain_graph=True,")
         self.body.line("    allow_unused=True,")
         self.body.line("    materialize_grads=True,")
         self.body.line(")")

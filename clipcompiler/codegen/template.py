@@ -30,7 +30,7 @@ from torch.nn import grad as weight_gradient
 
 aten = torch.ops.aten
 
-{helpers}
+{chunk_line}{helpers}
 def clipped_gradients(parameters, buffers, {batch}, *, max_grad_norm{options}{chunked}):
     """Σ_n c_n ∇ℓ_n with {equation}.
 
@@ -127,7 +127,8 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
         once=once,
         body=text.removeprefix("\n"),
         after=after,
-        chunked="" if plan.derived.by_unit else ", chunk=None",
+        chunk_line="" if plan.derived.by_unit else "CHUNK = None  # examples at a time: all\n\n",
+        chunked="" if plan.derived.by_unit else ", chunk=CHUNK",
         describe_chunk="" if plan.derived.by_unit else CHUNK,
         calls=calls_of(inputs, m, whole=plan.derived.by_unit),
         updates=", updates" if traced.updates else "",

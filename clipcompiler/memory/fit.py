@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
+from clipcompiler.errors import MemoryBudgetTooSmall
 from clipcompiler.memory.budget import SHARES, UNSEEN, Budget, Memory, within
 from clipcompiler.memory.liveness import peak_of
 
@@ -33,7 +34,7 @@ def fit(
         quick: the examples at a time that are fastest; ``None`` for all.
 
     Raises:
-        MemoryBudgetTooSmall: where one example at a time needs more.
+        MemoryBudgetTooSmall: where one example at a time needs more than the bytes given.
     """
     plain = ordinary(size) if isinstance(budget, str) else None
     most = budget if isinstance(budget, int) else int(SHARES[budget] * (plain or 0))
@@ -42,7 +43,12 @@ def fit(
         return int((1 + UNSEEN) * step(min(size, 2 * chunk), chunk))
 
     start = min(size, quick or size)
-    chunk = within(most, peak, start)
+    try:
+        chunk = within(most, peak, start)
+    except MemoryBudgetTooSmall:
+        if isinstance(budget, int):
+            raise
+        chunk = 1  # a word asks for as little as there can be
     return Memory(None if chunk >= size else chunk, peak(chunk), plain, size)
 
 
@@ -57,8 +63,9 @@ def step_peak(function: Function, tensors: dict[str, Any], batch: Any, options: 
 
 def ordinary_peak(model: nn.Module, loss_fn: Any, args: Any, kwargs: Any) -> Callable[[int], int]:
     """Examples → the peak of a forward and a backward pass of the mean loss."""
-    tensors = {"parameters": dict(model.named_parameters()), "buffers": dict(model.named_buffers())}
-    trained = {name for name, p in tensors["parameters"].items() if p.requires_grad}
+    parameters = dict(model.named_parameters())
+    tensors = {"parameters": parameters, "buffers": dict(model.named_buffers())}
+    trained = {name for name, p in parameters.items() if p.requires_grad}
     leaves, structure = pytree.tree_flatten((tuple(args), dict(kwargs)))
     places = [k for k, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
 

@@ -1,7 +1,7 @@
 """A function of tensors → the most bytes that are alive at once while it runs, found without computing anything.
 
-It runs on tensors that have shapes and no data. Every storage that an op makes is alive until the last tensor that reads
-it is gone, in the forward, the backward and everything after; what kernels allocate inside themselves is not seen.
+It runs on tensors that have shapes and no data. A storage that an op makes is alive until the last tensor that reads it
+is gone, in the forward, the backward and everything after; what kernels allocate inside themselves is not seen.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 __all__ = ["Liveness", "peak_of", "without_data"]
 
 
-class Liveness(TorchDispatchMode):
+class Liveness(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the storages that are made within it.
 
     Attributes:
@@ -29,7 +29,7 @@ class Liveness(TorchDispatchMode):
     """
 
     def __init__(self, given: Sequence[Tensor] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.alive = self.peak = 0
         self._known: dict[int, Any] = {id(storage): storage for storage in (t.untyped_storage() for t in given)}
 
@@ -56,7 +56,7 @@ class Liveness(TorchDispatchMode):
 
 
 @contextmanager
-def without_data() -> Iterator[Callable[[Any, int | None], Any]]:
+def without_data() -> Iterator[Callable[..., Any]]:
     """Within it new tensors have no data. Gives a function: tensors → such of their shapes, or of N examples."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
 
@@ -85,4 +85,5 @@ def peak_of(
         leaves = [t for t in pytree.tree_leaves((fixed, examples)) if isinstance(t, Tensor)]
         with Liveness(leaves) as live:
             function(*fixed.values(), *examples, **options)
-        return live.peak
+        peak: int = live.peak
+    return peak

@@ -1,8 +1,8 @@
 """Stage 4, plan: ``Derived`` → ``Plan``: for every parameter one contraction order, with its predicted cost."""
 
 from clipcompiler.plan.choice import Choice, Order
-from clipcompiler.plan.choose import plan
+from clipcompiler.plan.choose import STRATEGIES, plan
 from clipcompiler.plan.machine import Machine
 from clipcompiler.plan.plan import Plan
 
-__all__ = ["Choice", "Machine", "Order", "Plan", "plan"]
+__all__ = ["STRATEGIES", "Choice", "Machine", "Order", "Plan", "plan"]

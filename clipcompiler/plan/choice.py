@@ -46,6 +46,7 @@ class Choice:
         host: for a bias folded into a Gram: the parameter whose Gram it is.
         crosses: the cross terms of every two terms, where they are not added before they are squared.
         parameters: for a value computed from parameters: their names.
+        reweighted: whether its clipped sum is the gradient of Σ_n c_n ℓ_n, by a second backward pass.
     """
 
     source: fx.Node
@@ -59,6 +60,7 @@ class Choice:
     host: fx.Node | None = None
     crosses: tuple[Cross, ...] = ()
     parameters: tuple[str, ...] = ()
+    reweighted: bool = False
 
     @property
     def parameter(self) -> str:

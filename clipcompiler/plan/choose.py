@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import sympy
+import torch
 from torch import fx
 
 from clipcompiler.clipping import Clipping, Flat
 from clipcompiler.derive.derived import Derived
+from clipcompiler.derive.references import InsideTap
 from clipcompiler.plan.behind_functions import (
     clipped_together,
     kept,
@@ -25,18 +27,28 @@ from clipcompiler.plan.ordinary import ordinary_flops
 from clipcompiler.plan.plan import Plan
 from clipcompiler.plan.reason import reason
 
-__all__ = ["plan"]
+__all__ = ["STRATEGIES", "plan"]
+
+#: How clipped sums may be computed, by the names that ``compile`` takes.
+STRATEGIES = ("auto", "bookkeeping", "reweight")
 
 EACH = "the chain rule to its parameters needs g[n] itself"
 
 
-def plan(derived: Derived, machine: Machine | None = None, clipping: Clipping | None = None) -> Plan:
+def plan(
+    derived: Derived,
+    machine: Machine | None = None,
+    clipping: Clipping | None = None,
+    strategy: str = "auto",
+) -> Plan:
     """Chooses an order for every parameter; folds biases into the Grams of their weights where that is free.
 
-    Parameters that are clipped apart share nothing.
+    Parameters that are clipped apart share nothing. ``strategy="bookkeeping"`` keeps no per-example gradient for the
+    sums, ``"reweight"`` takes the sums from a second backward pass; ``"auto"`` chooses what is predicted to be fastest.
 
     Raises:
-        ValueError: where ``clipping`` leaves a parameter without a group.
+        ValueError: where ``clipping`` leaves a parameter without a group; for ``"reweight"`` where there are several
+            groups, or a recurrent layer.
     """
     machine, clipping = machine or Machine(), clipping or Flat()
     functions = derived.functions
@@ -49,12 +61,12 @@ def plan(derived: Derived, machine: Machine | None = None, clipping: Clipping | 
         name = name_of(derived, source)
         if source in functions.values:
             if source in read_once:
-                best = cheapest(candidates(source, name, terms), machine)
+                best = cheapest(allowed(candidates(source, name, terms), strategy), machine)
             else:
                 best = kept(source, name, terms, Order.FUNCTION, EACH)
             chosen[source] = replace(best, parameters=parameters_of(derived, source))
         elif source not in functions.parameters:
-            chosen[source] = cheapest(candidates(source, name, terms), machine)
+            chosen[source] = cheapest(allowed(candidates(source, name, terms), strategy), machine)
     for source in functions.parameters:
         chosen[source] = (summed_first if source in read_once else pulled_back)(derived, source)
     for source, choice in chosen.items():
@@ -62,7 +74,40 @@ def plan(derived: Derived, machine: Machine | None = None, clipping: Clipping | 
         host = next((h for h in together if h.source is not source and folded(h, choice)), None)
         if host is not None and choice.order not in (Order.FUNCTION, Order.PULLED, Order.READ_ONCE):
             chosen[source] = folded_into(host, choice)
+    if strategy == "reweight":
+        return second_pass(Plan(derived, tuple(chosen.values()), ordinary_flops(derived.axes), clipping, groups))
     return Plan(derived, tuple(chosen.values()), ordinary_flops(derived.axes), clipping, groups)
+
+
+def allowed(ways: list[Choice], strategy: str) -> list[Choice]:
+    """The ways that a strategy leaves: only ``"auto"`` keeps gradients where there is another way."""
+    others = [way for way in ways if not way.keeps]
+    return ways if strategy == "auto" else others or ways
+
+
+def second_pass(plan: Plan) -> Plan:
+    """Sums by book-keeping → sums by a second backward pass; what is pulled back example by example stays kept.
+
+    Raises:
+        ValueError: where the second pass cannot give them.
+    """
+    if len(plan.groups) > 1:
+        raise ValueError("strategy='reweight' weights whole losses: with several groups use strategy='bookkeeping'")
+    if any(isinstance(tap, InsideTap) for tap in plan.derived.taps):
+        raise ValueError(
+            "strategy='reweight' runs the backward pass twice, which that of a recurrent layer does not allow: "
+            "use strategy='bookkeeping'"
+        )
+    dtypes = {source.meta["val"].dtype.to_real() for source in plan.derived.terms}
+    if len(dtypes) > 1 or dtypes & {torch.float16, torch.bfloat16}:
+        raise ValueError(
+            "strategy='reweight' rounds the clipped sums to the parameters' own dtype, and needs one, float32 or "
+            f"float64; they are {', '.join(sorted(map(str, dtypes)))}: use strategy='bookkeeping'"
+        )
+    choices = tuple(
+        replace(c, sum=Cost(), reweighted=True) if c.is_parameter and not c.keeps else c for c in plan.choices
+    )
+    return replace(plan, choices=choices, again=2 * plan.ordinary / 3)
 
 
 def folded_into(host: Choice, bias: Choice) -> Choice:

@@ -25,6 +25,7 @@ class Plan:
         ordinary: the flops of an ordinary training step, in N.
         clipping: what the norms are clipped by.
         groups: the parameters that are clipped together.
+        again: the flops of a second backward pass, where there is one.
     """
 
     derived: Derived
@@ -32,6 +33,12 @@ class Plan:
     ordinary: Any
     clipping: Clipping
     groups: tuple[Group, ...]
+    again: Any = 0
+
+    def passes_to(self, choice: Choice) -> bool:
+        """Whether a second backward pass gives the clipped sum of a parameter, or passes through a value."""
+        behind = any(c.reweighted and c.name in choice.parameters for c in self.choices)
+        return choice.reweighted or behind
 
     @property
     def norm_flops(self) -> Any:
@@ -41,7 +48,12 @@ class Plan:
     @property
     def sum_flops(self) -> Any:
         """The flops of all clipped sums, in N."""
-        return sum((c.sum.flops for c in self.choices), sympy.Integer(0))
+        return sum((c.sum.flops for c in self.choices), sympy.Integer(0)) + self.again
+
+    @property
+    def sums_by(self) -> str:
+        """Where the clipped sums come from."""
+        return "by a second backward pass" if self.again else "in place of the gradients of parameters"
 
     def __getitem__(self, name: str) -> Choice:
         """The choice for a parameter by its name."""
@@ -55,7 +67,7 @@ class Plan:
         totals = (
             ("ordinary step", self.ordinary, "forward, gradients of activations and of parameters"),
             ("squared norms", self.norm_flops, "beyond the cotangents, which an ordinary step computes too"),
-            ("clipped sums", self.sum_flops, "in place of the gradients of parameters"),
+            ("clipped sums", self.sum_flops, self.sums_by),
         )
         unreached = [p.name for p in self.derived.unreached]
         frozen = [p.name for p in self.derived.axes.traced.parameters.values() if not p.trainable]

@@ -18,7 +18,7 @@ from clipcompiler.runtime.fingerprint import closed_over, identified
 from clipcompiler.runtime.load import load
 from clipcompiler.runtime.result import ClippedGradients
 
-__all__ = ["Compilation", "Loss", "modules_of", "named"]
+__all__ = ["Compilation", "Loss", "modules_of", "named", "tensors_of"]
 
 Loss = Callable[..., Tensor]
 
@@ -46,15 +46,11 @@ class Compilation:
     @classmethod
     def of(cls, plan: Plan, program: Program, model: nn.Module, loss_fn: object) -> Compilation:
         """Loads a program and finds the model's tensors for it, those of the loss under ``loss_fn.``."""
-        constants = plan.derived.axes.traced.constants
         roots = modules_of(model, loss_fn)
         parameters = named(roots, lambda root: root.named_parameters(remove_duplicate=False))
 
         def buffers() -> dict[str, Tensor]:
-            if not program.buffers:
-                return {}
-            own = named(roots, lambda root: root.named_buffers(remove_duplicate=False))
-            return {name: own[name] if name in own else constants[name] for name in program.buffers}
+            return buffers_of(plan, program, roots)
 
         function = load(program, type(model).__name__)
         return cls(plan, program, function, parameters, buffers, (loss_fn, *closed_over(loss_fn), *identified(roots)))
@@ -103,6 +99,22 @@ class Compilation:
         with torch.no_grad():
             for name, value in updates.items():
                 buffers[name].copy_(value)
+
+
+def buffers_of(plan: Plan, program: Program, roots: tuple[nn.Module, ...]) -> dict[str, Tensor]:
+    """The buffers and constants that a program reads, by name."""
+    if not program.buffers:
+        return {}
+    constants = plan.derived.axes.traced.constants
+    own = named(roots, lambda root: root.named_buffers(remove_duplicate=False))
+    return {name: own[name] if name in own else constants[name] for name in program.buffers}
+
+
+def tensors_of(plan: Plan, program: Program, model: nn.Module, loss_fn: object) -> dict[str, dict[str, Tensor]]:
+    """The arguments of a program beside the batch."""
+    roots = modules_of(model, loss_fn)
+    parameters = named(roots, lambda root: root.named_parameters(remove_duplicate=False))
+    return {"parameters": parameters, "buffers": buffers_of(plan, program, roots)}
 
 
 def modules_of(model: nn.Module, loss_fn: object) -> tuple[nn.Module, ...]:

@@ -8,11 +8,17 @@ from typing import Any
 
 from clipcompiler.codegen import Program
 
-__all__ = ["load"]
+__all__ = ["load", "scope_of"]
 
 
 def load(program: Program, name: str) -> Callable[..., Any]:
     """Executes the source and returns its ``clipped_gradients``; tracebacks show the generated lines."""
+    function: Callable[..., Any] = scope_of(program, name)["clipped_gradients"]
+    return function
+
+
+def scope_of(program: Program, name: str) -> dict[str, Any]:
+    """Executes the source and returns what it defines."""
     filename = f"<clipcompiler: {name}>"
     linecache.cache[filename] = (
         len(program.source),
@@ -22,5 +28,4 @@ def load(program: Program, name: str) -> Callable[..., Any]:
     )
     scope: dict[str, Any] = {"__name__": "clipped_step"}
     exec(compile(program.source, filename, "exec"), scope)
-    function: Callable[..., Any] = scope["clipped_gradients"]
-    return function
+    return scope

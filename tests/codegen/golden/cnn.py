@@ -10,6 +10,8 @@ N: the number of examples; ℓ_n: the loss of example n; g[n]: its gradient for 
 import torch
 from torch.nn import functional as F
 
+CHUNK = None  # examples at a time: all
+
 
 def add(sums, name, value):
     """sums[name] += value"""
@@ -51,7 +53,7 @@ def convolution_gradients(x, cotangent, kernel, stride, padding, dilation, group
     return each.reshape(N, groups * O, C, *kernel)
 
 
-def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=None):
+def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=CHUNK):
     """Σ_n c_n ∇ℓ_n with c_n = min(1, C/‖∇ℓ_n‖).
 
     Args:
@@ -110,7 +112,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=No
                 allow_unused=True,
                 materialize_grads=True,
             )
-            del relu, relu_2, pool_max_pool2d_2
+            del conv1, relu, conv2, relu_2, pool_max_pool2d_2, fc1, fc2
 
         # ── squared norms of the per-example gradients ────────────────────────────────────────
         with torch.no_grad():
@@ -130,6 +132,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=No
             #   instantiate, keep: g is a sum of ȳ
             conv1_bias_each = conv1_cotangent.sum((2, 3))
             conv1_bias_sq = conv1_bias_each.square().sum(1)
+            del conv1_cotangent
             # conv2.weight: g[n,o,c,k1,k2] = Σ_{u1,u2} ȳ[n,o,u1,u2] x[n,c,u1+k1,u2+k2]
             #   instantiate, keep: S·O·I = 1.6 M < S²(O+I) = 2.25 M
             conv2_weight_each = convolution_gradients(
@@ -142,22 +145,26 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=No
                 groups=1,
             )
             conv2_weight_sq = torch.linalg.vector_norm(conv2_weight_each.flatten(1), dim=1).square()
+            del pool_max_pool2d
             # conv2.bias: g[n,o] = Σ_{u1,u2} ȳ[n,o,u1,u2]
             #   instantiate, keep: g is a sum of ȳ
             conv2_bias_each = conv2_cotangent.sum((2, 3))
             conv2_bias_sq = conv2_bias_each.square().sum(1)
+            del conv2_cotangent
             # fc1.weight: g[n,o,i] = ȳ[n,o] x[n,i]
             #   ‖g‖² + ‖g of fc1.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
             #   rank one, fc1.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
             fc1_weight_cotangent_gram = fc1_cotangent.square().sum(1)
             fc1_weight_input_gram = view.square().sum(1)
             fc1_weight_sq = fc1_weight_cotangent_gram * (fc1_weight_input_gram + 1)
+            del fc1_weight_cotangent_gram, fc1_weight_input_gram
             # fc2.weight: g[n,o,i] = ȳ[n,o] x[n,i]
             #   ‖g‖² + ‖g of fc2.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
             #   rank one, fc2.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
             fc2_weight_cotangent_gram = fc2_cotangent.square().sum(1)
             fc2_weight_input_gram = relu_3.square().sum(1)
             fc2_weight_sq = fc2_weight_cotangent_gram * (fc2_weight_input_gram + 1)
+            del fc2_weight_cotangent_gram, fc2_weight_input_gram
 
         # ── clip factors: c_n = min(1, C/‖∇ℓ_n‖) ──────────────────────────────────────────────
         with torch.no_grad():
@@ -175,14 +182,21 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=No
         # ── clipped sums: Σ_n c_n g[n] ────────────────────────────────────────────────────────
         with torch.no_grad():
             add_product(sums, "conv1.weight", clip_factors, conv1_weight_each.flatten(1))
+            del conv1_weight_each
             add_product(sums, "conv1.bias", clip_factors, conv1_bias_each)
+            del conv1_bias_each
             add_product(sums, "conv2.weight", clip_factors, conv2_weight_each.flatten(1))
+            del conv2_weight_each
             add_product(sums, "conv2.bias", clip_factors, conv2_bias_each)
+            del conv2_bias_each
             fc1_cotangent_clipped = fc1_cotangent * clip_factors[:, None]
             add_product(sums, "fc1.weight", fc1_cotangent_clipped.T, view)
+            del view, fc1_cotangent
             add(sums, "fc1.bias", fc1_cotangent_clipped.sum(0))
+            del fc1_cotangent_clipped
             fc2_cotangent_clipped = fc2_cotangent * clip_factors[:, None]
             add_product(sums, "fc2.weight", fc2_cotangent_clipped.T, relu_3)
+            del relu_3, fc2_cotangent
             add(sums, "fc2.bias", fc2_cotangent_clipped.sum(0))
         return losses.detach(), norms, clip_factors
 

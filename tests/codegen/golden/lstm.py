@@ -10,6 +10,8 @@ N: the number of examples; ℓ_n: the loss of example n; g[n]: its gradient for 
 import torch
 from torch.nn import functional as F
 
+CHUNK = None  # examples at a time: all
+
 
 def add(sums, name, value):
     """sums[name] += value"""
@@ -131,7 +133,7 @@ def affine_by_step(x, W, *biases):
     return z.view(*x.shape[:2], W.shape[0])
 
 
-def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=None):
+def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=CHUNK):
     """Σ_n c_n ∇ℓ_n with c_n = min(1, C/‖∇ℓ_n‖).
 
     Args:
@@ -193,7 +195,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=No
                 allow_unused=True,
                 materialize_grads=True,
             )
-            del transpose, view, recurrent_steps_z, recurrent_getitem, recurrent_transpose_2
+            del transpose, view, recurrent_steps_z, recurrent_getitem, recurrent_transpose_2, fc
 
         # ── squared norms of the per-example gradients ────────────────────────────────────────
         with torch.no_grad():
@@ -208,6 +210,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=No
                 recurrent_weight_ih_l0_each.flatten(1),
                 dim=1,
             ).square()
+            del recurrent_transpose
             # recurrent.weight_hh_l0: g[n,g,j] = Σ_{t} z̄[t,n,g] h'[t,n,j]
             #   ‖g‖² + ‖g of recurrent.bias_ih_l0‖² + ‖g of recurrent.bias_hh_l0‖² = Σ_{t,t'} (Σ_{g} z̄[t,n,g] z̄[t',n,g]) ((Σ_{j} h'[t,n,j] h'[t',n,j]) + 2)
             #   Gram, recurrent.bias_ih_l0 and recurrent.bias_hh_l0 folded in: S²(O+I) = 502 k < S·O·I = 1.84 M
@@ -231,12 +234,14 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=No
                 (recurrent_weight_hh_l0_cotangent_gram * (recurrent_weight_hh_l0_input_gram + 2)).sum((1, 2)),
                 recurrent_weight_hh_l0_parts,
             )
+            del recurrent_steps, recurrent_weight_hh_l0_cotangent_gram, recurrent_weight_hh_l0_input_gram, recurrent_weight_hh_l0_diagonal_2
             # fc.weight: g[n,o,i] = ȳ[n,o] x[n,i]
             #   ‖g‖² + ‖g of fc.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
             #   rank one, fc.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
             fc_weight_cotangent_gram = fc_cotangent.square().sum(1)
             fc_weight_input_gram = select.square().sum(1)
             fc_weight_sq = fc_weight_cotangent_gram * (fc_weight_input_gram + 1)
+            del fc_weight_cotangent_gram, fc_weight_input_gram
 
         # ── clip factors: c_n = min(1, C/‖∇ℓ_n‖) ──────────────────────────────────────────────
         with torch.no_grad():
@@ -247,6 +252,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=No
         # ── clipped sums: Σ_n c_n g[n] ────────────────────────────────────────────────────────
         with torch.no_grad():
             add_product(sums, "recurrent.weight_ih_l0", clip_factors, recurrent_weight_ih_l0_each.flatten(1))
+            del recurrent_weight_ih_l0_each
             recurrent_steps_h_before_clipped = recurrent_steps_h_before * clip_factors[:, None]
             add_product(
                 sums,
@@ -254,9 +260,12 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=No
                 recurrent_steps_z_cotangent.flatten(0, 1).T,
                 recurrent_steps_h_before_clipped.flatten(0, 1),
             )
+            del recurrent_steps_h_before, recurrent_steps_h_before_clipped
             add_product(sums, "recurrent.bias_ih_l0", clip_factors, recurrent_steps_z_cotangent.sum(0))
+            del recurrent_steps_z_cotangent
             fc_cotangent_clipped = fc_cotangent * clip_factors[:, None]
             add_product(sums, "fc.weight", fc_cotangent_clipped.T, select)
+            del select, fc_cotangent
             add(sums, "fc.bias", fc_cotangent_clipped.sum(0))
         return losses.detach(), norms, clip_factors
 

@@ -10,6 +10,8 @@ N: the number of examples; ℓ_n: the loss of example n; g[n]: its gradient for 
 import torch
 from torch.nn import functional as F
 
+CHUNK = None  # examples at a time: all
+
 
 def add(sums, name, value):
     """sums[name] += value"""
@@ -26,7 +28,7 @@ def add_product(sums, name, a, b):
         sums[name].addmm_(a, b)
 
 
-def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=None):
+def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=CHUNK):
     """Σ_n c_n ∇ℓ_n with c_n = min(1, C/‖∇ℓ_n‖).
 
     Args:
@@ -78,6 +80,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=No
                 allow_unused=True,
                 materialize_grads=True,
             )
+            del fc1, fc2, fc3
 
         # ── squared norms of the per-example gradients ────────────────────────────────────────
         with torch.no_grad():
@@ -87,18 +90,21 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=No
             fc1_weight_cotangent_gram = fc1_cotangent.square().sum(1)
             fc1_weight_input_gram = view.square().sum(1)
             fc1_weight_sq = fc1_weight_cotangent_gram * (fc1_weight_input_gram + 1)
+            del fc1_weight_cotangent_gram, fc1_weight_input_gram
             # fc2.weight: g[n,o,i] = ȳ[n,o] x[n,i]
             #   ‖g‖² + ‖g of fc2.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
             #   rank one, fc2.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
             fc2_weight_cotangent_gram = fc2_cotangent.square().sum(1)
             fc2_weight_input_gram = sigmoid.square().sum(1)
             fc2_weight_sq = fc2_weight_cotangent_gram * (fc2_weight_input_gram + 1)
+            del fc2_weight_cotangent_gram, fc2_weight_input_gram
             # fc3.weight: g[n,o,i] = ȳ[n,o] x[n,i]
             #   ‖g‖² + ‖g of fc3.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
             #   rank one, fc3.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
             fc3_weight_cotangent_gram = fc3_cotangent.square().sum(1)
             fc3_weight_input_gram = sigmoid_2.square().sum(1)
             fc3_weight_sq = fc3_weight_cotangent_gram * (fc3_weight_input_gram + 1)
+            del fc3_weight_cotangent_gram, fc3_weight_input_gram
 
         # ── clip factors: c_n = min(1, C/‖∇ℓ_n‖) ──────────────────────────────────────────────
         with torch.no_grad():
@@ -110,12 +116,17 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=No
         with torch.no_grad():
             fc1_cotangent_clipped = fc1_cotangent * clip_factors[:, None]
             add_product(sums, "fc1.weight", fc1_cotangent_clipped.T, view)
+            del view, fc1_cotangent
             add(sums, "fc1.bias", fc1_cotangent_clipped.sum(0))
+            del fc1_cotangent_clipped
             sigmoid_clipped = sigmoid * clip_factors[:, None]
             add_product(sums, "fc2.weight", fc2_cotangent.T, sigmoid_clipped)
+            del sigmoid, sigmoid_clipped
             add_product(sums, "fc2.bias", clip_factors, fc2_cotangent)
+            del fc2_cotangent
             fc3_cotangent_clipped = fc3_cotangent * clip_factors[:, None]
             add_product(sums, "fc3.weight", fc3_cotangent_clipped.T, sigmoid_2)
+            del sigmoid_2, fc3_cotangent
             add(sums, "fc3.bias", fc3_cotangent_clipped.sum(0))
         return losses.detach(), norms, clip_factors
 

@@ -1,0 +1,75 @@
+"""Plan, program, model, batch, budget → the program with the number of examples that it takes at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from clipcompiler.codegen import Program
+from clipcompiler.memory.activations import activation_bytes
+from clipcompiler.memory.budget import Budget
+from clipcompiler.memory.fit import fit, ordinary_peak, step_peak
+from clipcompiler.plan import Plan
+from clipcompiler.runtime.compilation import tensors_of
+from clipcompiler.runtime.load import scope_of
+
+__all__ = ["Subject", "in_chunks"]
+
+#: Activations of a batch, in bytes, below which "fast" does not look at memory at all.
+SMALL = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a program was compiled for: the model, the loss, and a batch as it was given."""
+
+    model: nn.Module
+    loss_fn: Callable[..., Tensor] | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def batch(self) -> tuple[Tensor, ...]:
+        """The tensors of the batch."""
+        return tuple(t for t in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(t, Tensor))
+
+
+def in_chunks(plan: Plan, program: Program, subject: Subject, budget: Budget, chunk_size: int | None) -> Program:
+    """The program with its examples at a time: as they are given, or as many as a budget allows.
+
+    Raises:
+        ValueError: where ``chunk_size`` is no positive number.
+        MemoryBudgetTooSmall: where the budget cannot be kept.
+    """
+    if chunk_size is not None:
+        if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
+            raise ValueError(f"chunk_size is {chunk_size!r}: give a whole number of examples, 1 or more")
+        return program.in_chunks(chunk_size, "as given by chunk_size")
+    m = plan.derived.axes.traced.examples_per_unit
+    size = subject.batch[0].shape[0] // m
+    if size == 0 or (budget == "fast" and size * activation_bytes(plan.derived.axes) < SMALL):
+        return program
+    found = fit(budget, peak_of_step(plan, program, subject, m), peak_of_ordinary(subject, m), size, None)
+    what = f"{found.peak / 2**20:.0f} MiB at the peak"
+    what += "" if found.ordinary is None else f", an ordinary step of {size} {found.ordinary / 2**20:.0f} MiB"
+    return program.in_chunks(found.chunk, what)
+
+
+def peak_of_step(plan: Plan, program: Program, subject: Subject, m: int) -> Callable[[int, int], int]:
+    """(units, units at a time) → the predicted peak of the program."""
+    scope = scope_of(program, "a program on tensors without data")
+    scope["count_all"] = lambda *_: None  # it looks at data
+    tensors = tensors_of(plan, program, subject.model, subject.loss_fn)
+    options = {} if plan.clipping.called is None else {"clipping": plan.clipping.called}
+    peak = step_peak(scope["clipped_gradients"], tensors, subject.batch, options)
+    return lambda size, chunk: peak(size * m, chunk)
+
+
+def peak_of_ordinary(subject: Subject, m: int) -> Callable[[int], int]:
+    """Units → the predicted peak of an ordinary step."""
+    peak = ordinary_peak(subject.model, subject.loss_fn, subject.args, subject.kwargs)
+    return lambda size: peak(size * m)
