@@ -19,7 +19,7 @@ __all__ = ["Names", "identifier"]
 RESERVED = {
     "torch", "aten", "F", "N", "self", "parameters", "buffers", "gradients", "losses", "norms", "squared_norms",
     "clip_factors", "max_grad_norm", "weight_gradient", "bound", "clipping",
-    "sums", "some", "parts", "first", "chunk",
+    "sums", "some", "parts", "first", "part", "rows", "chunk", "slice", "range", "zip", "len", "product",
     "unit_ids", "ids", "unit_of", "examples", "present", "units", "members", "updates",
 }  # fmt: skip
 

@@ -37,7 +37,7 @@ class Norms:
         labels: the variable stem of each parameter or value.
         squares: the variables of the squared norms so far, by parameter.
         each: the variables of per-example gradients kept, [N, *letters of the parameter].
-        grams: the variables of Gram matrices, by the factor.
+        grams: factors, and the variables of their Gram matrices.
     """
 
     body: Body
@@ -45,7 +45,7 @@ class Norms:
     labels: Mapping[fx.Node, str]
     squares: dict[fx.Node, str] = field(default_factory=dict)
     each: dict[fx.Node, Laid] = field(default_factory=dict)
-    grams: dict[Factor, Laid] = field(default_factory=dict)
+    grams: list[tuple[Factor, Laid]] = field(default_factory=list)
 
     def write(self, choice: Choice, biases: int) -> None:
         """One parameter (with some biases folded into its Gram)."""
@@ -185,11 +185,12 @@ class Norms:
         """The squares of one factor, summed over the letters that no other factor has."""
         leaf = square.leaves[k]
         others = {x for j in range(square.count) if j != k for x in square.leaves[j].letters}
-        held = self.grams.get(square.gradient.factors[k])
+        factor = square.gradient.factors[k]
+        held = next((gram for known, gram in self.grams if known == factor), None)
         if held is not None:
             found = diagonal(held, [(x, x.primed()) for x in held.letters if x in square.positions])
             return Laid(self.body.bind(f"{label}_diagonal", found.text), found.letters)
-        squared = self.squared(square.gradient.factors[k], leaf, square, others)
+        squared = self.squared(factor, leaf, square, others)
         return summed(squared, [x for x in squared.letters if not x.examples and x not in others])
 
     def squared(self, factor: Factor, leaf: Leaf, square: Square, others: set[Letter]) -> Laid:
@@ -240,7 +241,7 @@ class Norms:
         noun = self.noun(tree, square)
         held = Laid(self.body.bind(f"{label}_{noun}", value.text), value.letters)
         if square.is_gram(tree):
-            self.grams[square.gradient.factors[min(tree.leaves)]] = held
+            self.grams.append((square.gradient.factors[min(tree.leaves)], held))
         return held
 
     def noun(self, tree: Pair, square: Square) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import MemoryBudgetTooSmall
 from clipcompiler.memory.budget import SHARES, UNSEEN, Budget, Memory, within
-from clipcompiler.memory.liveness import peak_of
+from clipcompiler.memory.liveness import WITHOUT_DATA, peak_of, peak_of_running
 
 __all__ = ["fit", "ordinary_peak", "step_peak"]
 
@@ -83,4 +82,11 @@ def ordinary_peak(model: nn.Module, loss_fn: Any, args: Any, kwargs: Any) -> Cal
         return [p.grad for p in given.values()]
 
     batch = tuple(leaves[k] for k in places)
-    return partial(lambda size: peak_of(step, tensors, batch, size, {}))
+
+    def peak(size: int) -> int:
+        try:
+            return peak_of(step, tensors, batch, size, {})
+        except WITHOUT_DATA:  # the forward reads values: where a mask is true
+            return peak_of_running(step, tensors, batch)
+
+    return peak

@@ -14,10 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+)
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["Liveness", "peak_of", "without_data"]
+__all__ = ["WITHOUT_DATA", "Liveness", "peak_of", "peak_of_running", "without_data"]
+
+#: What is raised where a function reads values that there are none of.
+WITHOUT_DATA = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedFakeTensorException)
 
 
 class Liveness(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -70,6 +78,17 @@ def without_data() -> Iterator[Callable[..., Any]]:
 
     with mode:
         yield emptied
+
+
+def peak_of_running(function: Callable[..., Any], given: Mapping[str, Any], batch: Sequence[Tensor]) -> int:
+    """The same by running the function on copies of its arguments; random numbers go on as if it had not run."""
+    devices = sorted({t.device.index or 0 for t in batch if t.is_cuda})
+    copies = pytree.tree_map_only(Tensor, lambda t: t.detach().clone(), dict(given))
+    leaves = [t for t in pytree.tree_leaves((copies, batch)) if isinstance(t, Tensor)]
+    with torch.random.fork_rng(devices), Liveness(leaves) as live:
+        function(*copies.values(), *batch)
+    peak: int = live.peak
+    return peak
 
 
 def peak_of(
