@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.coverage.case import EXAMPLES, Built, Case, NotBuilt, nothing_dropped, run_once
-from benchmarks.coverage.shrink import POSITIONS, VOCABULARY, shrunken
+from benchmarks.coverage.shrink import MADE_WITH, POSITIONS, VOCABULARY, shrunken
 
 __all__ = ["language_cases"]
 
@@ -71,7 +71,7 @@ def language_model(config: Any, kind: Any, task: str) -> Built:
 
 def small_configuration(config: Any, kind: Any, *, causal: bool) -> Any:
     """The configuration that a class takes, shrunken: of several parts that of the text."""
-    own = config()
+    own = config(**MADE_WITH.get(config.model_type, {}))
     if not isinstance(own, kind.config_class) and hasattr(own, "get_text_config"):
         own = own.get_text_config(decoder=True)
     decoder = {"is_decoder": True} if causal and "is_decoder" in vars(own) else {}
