@@ -19,6 +19,7 @@ from clipcompiler.dsl import RuleSet
 from clipcompiler.memory import Subject, in_chunks, parsed
 from clipcompiler.plan import STRATEGIES, Plan, plan
 from clipcompiler.runtime import CompiledStep, Tools
+from clipcompiler.same_losses import prove_same_losses
 from clipcompiler.trace import trace
 from clipcompiler.verify import verify
 
@@ -102,7 +103,7 @@ def compile(
         model,
         loss_fn,
         max_grad_norm,
-        Tools(pipeline, verify, audit),
+        Tools(pipeline, verify, audit, prove_same_losses),
         clipping=way,
         examples_per_unit=examples_per_unit,
         nonfinite=nonfinite,

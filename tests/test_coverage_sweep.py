@@ -2,12 +2,14 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from benchmarks.coverage.case import EXAMPLES, Built, Case, NotBuilt, nothing_dropped, run_once
+from benchmarks.coverage.feeding import fed
 from benchmarks.coverage.processes import Limits, run_each
 from benchmarks.coverage.record import recorded
 from benchmarks.coverage.report import cause, page
@@ -115,6 +117,25 @@ def test_a_configuration_is_shrunken_by_names():
     assert small.num_key_value_heads == HEADS // 2
     assert small.hidden_dropout_prob == 0 and small.eos_token_id < VOCABULARY and small.use_cache is False
     assert small.part.hidden_size == WIDTH
+
+
+class Codebooks(nn.Module):
+    """As a model of sound: rows [(n,c), t] → logits [(n,c), t, v], the number of the row among them."""
+
+    config = SimpleNamespace(model_type="musicgen_decoder", num_codebooks=4)
+
+    def forward(self, input_ids, return_dict):
+        rows = torch.arange(len(input_ids), dtype=torch.float)
+        return SimpleNamespace(logits=rows[:, None, None].expand(*input_ids.shape, 5))
+
+
+def test_the_codebooks_of_an_example_stay_together():
+    model, (ids, target) = fed(Codebooks(), "causal")
+    logits = model(ids)
+    assert ids.shape[:2] == (EXAMPLES, 4) and logits.shape[:2] == target.shape
+    assert [set(example.flatten().tolist()) for example in logits] == [
+        {4.0 * n, 4 * n + 1, 4 * n + 2, 4 * n + 3} for n in range(EXAMPLES)
+    ]
 
 
 def test_the_page_counts_models_and_causes():

@@ -7,16 +7,14 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.coverage.case import EXAMPLES, Built, Case, NotBuilt, nothing_dropped, run_once
-from benchmarks.coverage.shrink import POSITIONS, VOCABULARY, shrunken
+from benchmarks.coverage.case import Built, Case, NotBuilt, nothing_dropped, run_once
+from benchmarks.coverage.feeding import fed
+from benchmarks.coverage.shrink import MADE_WITH, shrunken
 
 __all__ = ["language_cases"]
-
-#: Below it lie the ids of padding, begin and end.
-FIRST_WORD = 3
 
 
 def language_cases() -> Iterator[Case]:
@@ -36,19 +34,6 @@ def language_cases() -> Iterator[Case]:
             yield Case(f"transformers/{task}/{config.model_type}", partial(language_model, config, kind, task))
 
 
-class Logits(nn.Module):
-    """The logits of a model of transformers."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """[N, T] → [N, classes] or [N, T, vocabulary]"""
-        logits: Tensor = self.model(input_ids=input_ids, return_dict=True).logits
-        return logits
-
-
 def language_model(config: Any, kind: Any, task: str) -> Built:
     """A model in training mode with nothing dropped, on random words."""
     notes: dict[str, Any] = {}
@@ -60,7 +45,8 @@ def language_model(config: Any, kind: Any, task: str) -> Built:
             notes["experts"] = "batched_mm"
         model.train()
         nothing_dropped(model)
-        built = Built(Logits(model).train(), loss_of[task], random_words(model, task), notes)
+        module, batch = fed(model, task)
+        built = Built(module.train(), loss_of[task], batch, notes)
         run_once(built)
     except NotBuilt:
         raise
@@ -71,7 +57,7 @@ def language_model(config: Any, kind: Any, task: str) -> Built:
 
 def small_configuration(config: Any, kind: Any, *, causal: bool) -> Any:
     """The configuration that a class takes, shrunken: of several parts that of the text."""
-    own = config()
+    own = config(**MADE_WITH.get(config.model_type, {}))
     if not isinstance(own, kind.config_class) and hasattr(own, "get_text_config"):
         own = own.get_text_config(decoder=True)
     decoder = {"is_decoder": True} if causal and "is_decoder" in vars(own) else {}
@@ -82,16 +68,6 @@ def has_experts(model: Any) -> bool:
     """Whether a model routes tokens to experts and lets one choose how."""
     routed = any(type(m).__name__.endswith("Experts") for m in model.modules())
     return routed and hasattr(model, "set_experts_implementation")
-
-
-def random_words(model: Any, task: str) -> tuple[Tensor, Tensor]:
-    """Ids [N, T], the last of which ends the sentence, and a class for each, or for each word."""
-    ids = torch.randint(FIRST_WORD, VOCABULARY - 1, (EXAMPLES, POSITIONS))
-    if isinstance(end := getattr(model.config, "eos_token_id", None), int):
-        ids[:, -1] = end
-    if task == "causal":
-        return ids, torch.randint(FIRST_WORD, VOCABULARY - 1, (EXAMPLES, POSITIONS))
-    return ids, torch.randint(model.config.num_labels, (EXAMPLES,))
 
 
 def class_losses(logits: Tensor, target: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-__all__ = ["POSITIONS", "VOCABULARY", "shrunken"]
+__all__ = ["MADE_WITH", "POSITIONS", "VOCABULARY", "shrunken"]
 
 #: Tokens of an example, and the extents that everything else is made of.
 POSITIONS, VOCABULARY, WIDTH, HEADS, LAYERS, HEAD = 8, 67, 32, 4, 2, 8
@@ -20,7 +20,7 @@ SMALL: list[tuple[int, str]] = [
      "pronunciation_vocab_size entity_vocab_size max_hash_buckets num_hash_buckets"),
     (WIDTH, "hidden_size d_model n_embd dim emb_dim hidden_dim d_embed attention_hidden_size lru_width d_latents "
      "hidden_size_global out_hidden_size dim_model adapter_out_dim pooler_hidden_size prediction_head_size "
-     "linear_hidden_size swa_hidden_size attention_dim lstm_hidden_size embed_dim"),
+     "linear_hidden_size swa_hidden_size attention_dim lstm_hidden_size embed_dim backbone_hidden_size"),
     (2 * WIDTH, "intermediate_size encoder_ffn_dim decoder_ffn_dim ffn_dim d_ff n_inner ffn_hidden_size d_inner ff_dim "
      "intermediate_size_mlp dense_ffn_hidden_size mlp_hidden_size dim_ff classifier_proj_size mamba_d_ssm"),
     (WIDTH // 2, "moe_intermediate_size shared_expert_intermediate_size shared_intermediate_size embedding_size "
@@ -55,24 +55,53 @@ ATTENTION_HEADS = {"num_attention_heads", "num_heads", "n_head", "n_heads", "swa
 TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
 
+#: Two layers that share a block, which sees the words beside the hidden: twice the width.
+SHARED_BLOCKS: dict[str, Any] = {
+    "layers_block_type": ["linear_attention", "hybrid", "hybrid"],
+    "num_hidden_layers": 3,
+    "attention_hidden_size": 2 * WIDTH,
+    "attention_head_dim": 2 * HEAD,
+}
 #: What a name cannot say, by the type of the model.
 BY_TYPE: dict[str, dict[str, Any]] = {
     "bamba": {"mamba_n_heads": 8},
     "blt": {"encoder_hash_byte_group_vocab": VOCABULARY},
+    "cohere_compass_text": {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
+            "full_attention": None,
+        },
+    },
+    "dbrx": {"attn_config": {"rope_theta": 10000.0, "kv_n_heads": 2, "clip_qkv": 8.0}},
     "deepseek_v2": {"num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 4, "num_local_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "falcon_h1": {"mamba_n_heads": 8},
-    "gemma4_assistant": {"hidden_size_per_layer_input": 0},
+    "gemma3n_vision": {"model_args": {"channel_multiplier": 0.02}},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "granitemoehybrid": {"mamba_n_heads": 8},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "layoutlmv3": {"hidden_size": 48, "coordinate_size": 8, "shape_size": 8},
     "lilt": {"hidden_size": 48},
     "mamba2": {"num_heads": 8},
+    "qwen4_exp_text": {
+        "indexer_n_heads": 4,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 8,
+        "indexer_budget": 4,
+        "indexer_compress_ratio": 2,
+    },
     "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "lsh"]},
     "t5": {"decoder_start_token_id": 0},
-    "zamba2": {"n_mamba_heads": 8, "mamba_headdim": 8},
+    "zamba": SHARED_BLOCKS,
+    "zamba2": {**SHARED_BLOCKS, "n_mamba_heads": 8, "mamba_headdim": 8},
     "xmod": {"default_language": "en_XX"},
+}
+#: What a class must be told, by the type of the model: it does not accept its own defaults.
+MADE_WITH: dict[str, dict[str, Any]] = {
+    "gemma4_assistant": {
+        "text_config": {"model_type": "gemma4_text", "hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0}
+    },
 }
 
 
@@ -81,8 +110,8 @@ def shrunken(config: Any, **more: Any) -> Any:
     values = {**small_values(config), **BY_TYPE.get(config.model_type, {}), **more}
     kinds = vars(config).get("layer_types", vars(config).get("layers_block_type"))
     each = list(dict.fromkeys(kinds)) if isinstance(kinds, (list, tuple)) else []
-    if len(each) > 1 and "layer_types" not in values:
-        name = "layer_types" if "layer_types" in vars(config) else "layers_block_type"
+    name = "layer_types" if "layer_types" in vars(config) else "layers_block_type"
+    if len(each) > 1 and name not in values:
         layers = {k: len(each) for k in ("num_hidden_layers", "num_layers") if k in values}
         values = {**values, **layers, name: each}
     return finished(made_of(config, values))
@@ -95,7 +124,7 @@ def made_of(config: Any, values: dict[str, Any]) -> Any:
         if name not in vars(made) and not name.startswith("_"):
             setattr(made, name, value)
     for name, value in values.items():
-        if name in vars(made) and vars(made)[name] != value and isinstance(value, (int, float)):
+        if isinstance(value, (int, float)) and name in vars(made) and vars(made)[name] != value:
             setattr(made, name, value)
     return made
 

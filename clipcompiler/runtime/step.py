@@ -38,6 +38,8 @@ Compiler = Callable[[nn.Module, Loss | None, tuple[Any, ...], dict[str, Any], bo
 Verifier = Callable[["CompiledStep", tuple[Any, ...], dict[str, Any], Tensor | None, float], float]
 #: (step, arguments, keyword arguments, unit ids, …) → what the searches found.
 Auditor = Callable[..., Audit]
+#: (step, program, arguments, keyword arguments, unit ids): raises where a program computes other losses than the model.
+Prover = Callable[["CompiledStep", Compilation, tuple[Any, ...], dict[str, Any], Tensor | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Tools:
     compile: Compiler
     verify: Verifier
     audit: Auditor
+    prove: Prover
 
 
 class CompiledStep(Bounded, Inspected, nn.Module):
@@ -197,6 +200,7 @@ class CompiledStep(Bounded, Inspected, nn.Module):
             plan, program = self.tools.compile(self.model, self.loss_fn, args, kwargs, unit_ids is not None)
             self.compilations += 1
             found = Compilation.of(plan, program, self.model, self.loss_fn)
+            self.tools.prove(self, found, args, kwargs, unit_ids)
         self._programs[key] = self._latest = found
         if len(self._programs) > KEPT:
             del self._programs[next(iter(self._programs))]

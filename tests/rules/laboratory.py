@@ -20,6 +20,7 @@ from clipcompiler.dsl import RuleSet
 from clipcompiler.plan import Choice, Plan, choose, plan
 from clipcompiler.rules import default_rules
 from clipcompiler.runtime import CompiledStep, Tools
+from clipcompiler.same_losses import prove_same_losses
 from clipcompiler.trace import trace
 from clipcompiler.verify import Oracle, oracle, verify
 
@@ -55,7 +56,8 @@ class Laboratory:
     def steps(self, bench: Bench | None = None) -> Iterator[CompiledStep]:
         """The compiled step of every order, on the module traced or one like it."""
         for found in self.compiled:
-            yield CompiledStep(bench or self.bench, None, self.bound, Tools(compiler_of(found), verify, audit))
+            tools = Tools(compiler_of(found), verify, audit, prove_same_losses)
+            yield CompiledStep(bench or self.bench, None, self.bound, tools)
 
     def truth(self, batch: tuple[Tensor, ...]) -> Oracle:
         """One backward pass an example."""
