@@ -17,7 +17,7 @@ from clipcompiler.derive import derive
 from clipcompiler.derive.by_unit import by_unit
 from clipcompiler.dsl import RuleSet
 from clipcompiler.memory import Subject, in_chunks, parsed
-from clipcompiler.plan import STRATEGIES, Plan, plan
+from clipcompiler.plan import STRATEGIES, Plan, machine_of, plan
 from clipcompiler.runtime import CompiledStep, Tools
 from clipcompiler.same_losses import prove_same_losses
 from clipcompiler.trace import trace
@@ -93,11 +93,13 @@ def compile(
         traced = trace(model, loss_fn, args, kwargs, examples_per_unit, lambda op: known.find(op) is not None)
         axes = analyse(traced, known)
         derived = derive(axes)
-        planned = plan(by_unit(derived) if units else derived, clipping=way, strategy=strategy)
+        subject = Subject(model, loss_fn, args, kwargs)
+        machine = machine_of(subject.device)
+        planned = plan(by_unit(derived) if units else derived, machine, way, strategy)
         program = generate(planned)
         if units:
             return planned, program
-        return planned, in_chunks(planned, program, Subject(model, loss_fn, args, kwargs), budget, chunk_size)
+        return planned, in_chunks(planned, program, subject, budget, chunk_size, machine)
 
     step = CompiledStep(
         model,

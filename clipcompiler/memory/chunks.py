@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from clipcompiler.codegen import Program
-from clipcompiler.memory.activations import activation_bytes
 from clipcompiler.memory.budget import Budget
 from clipcompiler.memory.fit import fit, ordinary_peak, step_peak
-from clipcompiler.plan import Plan
+from clipcompiler.plan import Machine, Plan, fastest_chunk, sizes_of
 from clipcompiler.runtime.compilation import tensors_of
 from clipcompiler.runtime.load import scope_of
 
@@ -21,6 +21,7 @@ __all__ = ["Subject", "in_chunks"]
 
 #: Activations of a batch, in bytes, below which "fast" does not look at memory at all.
 SMALL = 32 * 2**20
+FASTEST = "the fastest predicted for {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,21 @@ class Subject:
     kwargs: dict[str, Any]
 
     @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        tensors = (*self.model.parameters(), *self.batch)
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    @property
     def batch(self) -> tuple[Tensor, ...]:
         """The tensors of the batch."""
         return tuple(t for t in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(t, Tensor))
 
 
-def in_chunks(plan: Plan, program: Program, subject: Subject, budget: Budget, chunk_size: int | None) -> Program:
-    """The program with its examples at a time: as they are given, or as many as a budget allows.
+def in_chunks(
+    plan: Plan, program: Program, subject: Subject, budget: Budget, chunk_size: int | None, machine: Machine
+) -> Program:
+    """The program with its examples at a time: as they are given, or as are fastest of those that a budget allows.
 
     Raises:
         ValueError: where ``chunk_size`` is no positive number.
@@ -51,12 +60,17 @@ def in_chunks(plan: Plan, program: Program, subject: Subject, budget: Budget, ch
         return program.in_chunks(chunk_size, "as given by chunk_size")
     m = plan.derived.axes.traced.examples_per_unit
     size = subject.batch[0].shape[0] // m
-    if size == 0 or (budget == "fast" and size * activation_bytes(plan.derived.axes) < SMALL):
+    if size == 0:
         return program
-    found = fit(budget, peak_of_step(plan, program, subject, m), peak_of_ordinary(subject, m), size, None)
-    what = f"{found.peak / 2**20:.0f} MiB at the peak"
-    what += "" if found.ordinary is None else f", an ordinary step of {size} {found.ordinary / 2**20:.0f} MiB"
-    return program.in_chunks(found.chunk, what)
+    sizes = sizes_of(plan)
+    quick = fastest_chunk(sizes, size, machine)
+    if budget == "fast" and size * sizes.activations < SMALL:
+        return program.in_chunks(quick, FASTEST.format(size)) if quick < size else program
+    found = fit(budget, peak_of_step(plan, program, subject, m), peak_of_ordinary(subject, m), size, quick)
+    why = [FASTEST.format(size)] if found.chunk == quick < size else []
+    why += [f"{found.peak / 2**20:.0f} MiB at the peak"]
+    why += [] if found.ordinary is None else [f"an ordinary step of {size} {found.ordinary / 2**20:.0f} MiB"]
+    return program.in_chunks(found.chunk, ", ".join(why))
 
 
 def peak_of_step(plan: Plan, program: Program, subject: Subject, m: int) -> Callable[[int, int], int]:

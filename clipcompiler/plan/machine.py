@@ -1,4 +1,4 @@
-"""The price of flops, bytes and calls."""
+"""The price of flops, bytes, fresh memory and calls."""
 
 from __future__ import annotations
 
@@ -14,17 +14,25 @@ NOMINAL_UNIT = 8
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine by three numbers, of which only the ratios decide a plan.
+    """A device by what it takes to compute, to move and to allocate. The defaults are one core of a server of 2024.
 
     Attributes:
         flops: floating-point operations a second in a matrix product.
         bytes: bytes a second to and from memory.
         call: seconds for one more op in the program.
+        fresh: bytes a second that are written for the first time into memory that the system hands out anew.
+        reused: bytes of the largest tensor whose memory the allocator keeps and hands out again; others are fresh.
+        cache: bytes that stay in the cache between one op and the next.
+        name: what was measured, and when; "nominal" where nothing was.
     """
 
     flops: float = 5e10
     bytes: float = 1e10
     call: float = 5e-6
+    fresh: float = 2.5e9
+    reused: float = 32 * 2**20
+    cache: float = 16 * 2**20
+    name: str = "nominal"
 
     def seconds(self, flops: float, bytes: float, calls: int) -> float:
         """The predicted time of some work."""

@@ -1,0 +1,104 @@
+"""Plan, machine, N → how many examples at a time are predicted to be fastest.
+
+    seconds(c) = ⌈N/c⌉ · (overhead of a chunk) + N · (fresh memory) + N · (traffic that misses the cache)
+
+A chunk reads every parameter in the forward, the backward and the norms, and adds to every sum once more; each op is
+called again. In return its tensors are small: the allocator hands memory out again that the system need not clear, and
+what one op writes the next finds in the cache.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+from torch import Tensor
+
+from clipcompiler.axes.analyse import Axes
+from clipcompiler.derive.by_unit import MEMBERS, UNITS
+from clipcompiler.plan.machine import NOMINAL_UNIT, Machine
+from clipcompiler.plan.plan import Plan
+from clipcompiler.trace.traced import N
+
+__all__ = ["Sizes", "fastest_chunk", "sizes_of"]
+
+#: How often a chunk reads or writes a parameter's bytes, and an op is called for one of the forward.
+PASSES, CALLS = 10, 4
+#: How often the bytes of an activation are written anew (itself and its cotangent), and read.
+WRITTEN, READ = 2, 4
+ITEMSIZE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What a step holds.
+
+    Attributes:
+        tensors: the bytes that one example adds to each value of the forward, and to each gradient kept.
+        parameters: the bytes of the trained parameters.
+        ops: the number of ops.
+    """
+
+    tensors: tuple[int, ...]
+    parameters: int
+    ops: int
+
+    @property
+    def activations(self) -> int:
+        """The bytes of one example."""
+        return sum(self.tensors)
+
+    def seconds(self, chunk: int, examples: int, machine: Machine) -> float:
+        """The predicted time that depends on the examples at a time."""
+        each = PASSES * self.parameters / machine.bytes + CALLS * self.ops * machine.call
+        fresh = sum(t for t in self.tensors if chunk * t > machine.reused) * WRITTEN / machine.fresh
+        held = 2 * chunk * self.activations
+        missed = max(0.0, 1 - machine.cache / held) if held else 0.0
+        return math.ceil(examples / chunk) * each + examples * (
+            fresh + missed * self.activations * READ / machine.bytes
+        )
+
+
+def fastest_chunk(sizes: Sizes, examples: int, machine: Machine) -> int:
+    """Of N, N/2, N/4, … 1 the one of the least predicted time."""
+    ways = list(dict.fromkeys(math.ceil(examples / 2**k) for k in range(examples.bit_length() + 1)))
+    return min(ways, key=lambda chunk: sizes.seconds(chunk, examples, machine), default=examples)
+
+
+def sizes_of(plan: Plan) -> Sizes:
+    """The sizes of a plan's step."""
+    axes = plan.derived.axes
+    forward = activations(axes)
+    kept = [
+        ITEMSIZE * one(choice.terms[0].each.size) for choice in plan.choices if choice.instantiates and choice.terms
+    ]
+    trained = [p.shape for p in axes.traced.parameters.values() if p.trainable]
+    return Sizes((*forward, *kept), ITEMSIZE * sum(map(math.prod, trained)), len(forward))
+
+
+def activations(axes: Axes) -> list[int]:
+    """The bytes that one example adds to the value of each op; views have none."""
+    found = []
+    for node in axes.traced.ops():
+        value = node.meta.get("val")
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if axes.carries(node) and not is_view(node.target):
+            shapes = [
+                axes.traced.shape(node, k if isinstance(value, (list, tuple)) else None) for k in range(len(values))
+            ]
+            sizes = zip(shapes, values, strict=True)
+            found += [one(sympy.prod(shape)) * v.element_size() for shape, v in sizes if isinstance(v, Tensor)]
+    return found
+
+
+def one(size: Any) -> int:
+    """An extent for one example."""
+    return int(sympy.sympify(size).subs({N: 1, UNITS: 1, MEMBERS: NOMINAL_UNIT}))
+
+
+def is_view(target: Any) -> bool:
+    """Whether an op returns its argument under other dims."""
+    schema = getattr(target, "_schema", None)
+    return schema is None or any(r.alias_info is not None for r in schema.returns)
