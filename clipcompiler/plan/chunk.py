@@ -71,9 +71,8 @@ def sizes_of(plan: Plan) -> Sizes:
     """The sizes of a plan's step."""
     axes = plan.derived.axes
     forward = activations(axes)
-    kept = [
-        ITEMSIZE * one(choice.terms[0].each.size) for choice in plan.choices if choice.instantiates and choice.terms
-    ]
+    formed = [choice for choice in plan.choices if choice.instantiates and choice.terms]
+    kept = [ITEMSIZE * one(choice.terms[0].each.size) for choice in formed]
     trained = [p.shape for p in axes.traced.parameters.values() if p.trainable]
     return Sizes((*forward, *kept), ITEMSIZE * sum(map(math.prod, trained)), len(forward))
 
@@ -82,14 +81,11 @@ def activations(axes: Axes) -> list[int]:
     """The bytes that one example adds to the value of each op; views have none."""
     found = []
     for node in axes.traced.ops():
-        value = node.meta.get("val")
-        values = value if isinstance(value, (list, tuple)) else [value]
         if axes.carries(node) and not is_view(node.target):
-            shapes = [
-                axes.traced.shape(node, k if isinstance(value, (list, tuple)) else None) for k in range(len(values))
-            ]
-            sizes = zip(shapes, values, strict=True)
-            found += [one(sympy.prod(shape)) * v.element_size() for shape, v in sizes if isinstance(v, Tensor)]
+            value = node.meta.get("val")
+            values = value if isinstance(value, (list, tuple)) else [value]
+            tensors = [v for v in values if isinstance(v, Tensor)]
+            found += [one(sympy.prod([axes.traced.extent(x) for x in v.shape])) * v.element_size() for v in tensors]
     return found
 
 

@@ -1,6 +1,6 @@
 """A device → its ``Machine``: measured once, in a few seconds, and kept on disk.
 
-Each figure is the median of several runs. What is kept is found again by device, number of threads and version of torch.
+Each figure is the median of several runs. What is kept is found again by device, threads and torch's version.
 """
 
 from __future__ import annotations
@@ -85,13 +85,9 @@ def measured(device: torch.device) -> Machine:
     size = 1024 if device.type == "cpu" else 4096
     a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
     product = clock.seconds(lambda: torch.mm(a, b))
-    large = torch.randn(32 * MEBI, device=device)  # 128 MiB of float32
-    into = torch.empty_like(large)
-    copy = clock.seconds(lambda: into.copy_(large))
     one = torch.zeros(8, device=device)
     call = clock.seconds(lambda: one.add(1), calls=200)
-    bytes_a_second = 2 * 4 * large.numel() / copy
-    del large, into
+    bytes_a_second = rate_of_copies(clock, device)
     rates = {mib: mib * MEBI / clock.seconds(lambda n=mib: torch.ones(n * MEBI // 4, device=device)) for mib in SIZES}  # type: ignore[misc]
     fresh = rates[SIZES[-1]]
     reused = max((mib for mib in SIZES if rates[mib] > 1.5 * fresh), default=0)
@@ -107,6 +103,13 @@ def measured(device: torch.device) -> Machine:
         cache=float(cache_of(device)),
         name=f"{key_of(device)}, {when}",
     )
+
+
+def rate_of_copies(clock: Clock, device: torch.device) -> float:
+    """Bytes a second, read and written, of a copy of 128 MiB."""
+    large = torch.randn(32 * MEBI, device=device)
+    into = torch.empty_like(large)
+    return 2 * 4 * large.numel() / clock.seconds(lambda: into.copy_(large))
 
 
 #: Sizes of new tensors that are filled, in MiB.
