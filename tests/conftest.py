@@ -1,9 +1,15 @@
-"""Every test runs on one thread with a fixed seed; hypothesis sets no deadline, for the first export is slow."""
+"""Every test runs on one thread with a fixed seed, and plans for the nominal machine: plans are the same anywhere.
+
+Hypothesis sets no deadline, for the first export is slow.
+"""
+
+import os
 
 import pytest
 import torch
 from hypothesis import settings
 
+os.environ["CLIPCOMPILER_MACHINE"] = "nominal"
 settings.register_profile("clipcompiler", deadline=None, derandomize=True)
 settings.load_profile("clipcompiler")
 torch.set_num_threads(1)

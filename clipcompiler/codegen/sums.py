@@ -53,7 +53,7 @@ class Sums:
 
     def write(self, choice: Choice) -> None:
         """Adds to the clipped sum of one parameter."""
-        rows = self.rows_to_add(choice)
+        rows = None if choice.source in self.each else self.rows_to_add(choice)
         totals = self.totals(choice, rows)
         place = f"sums[{quoted(key_of(choice))}]"
         texts = tuple(total.text for total in totals)

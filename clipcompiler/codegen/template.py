@@ -156,7 +156,7 @@ IN_CHUNKS = """\
     chunk = chunk or N
     rows = [slice(first{m}, (first + chunk){m}) for first in range(0, N, chunk)]
     parts = [some(*(t[part] for t in ({batch}))) for part in rows]
-    losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts))"""
+    losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts)) if len(parts) > 1 else parts[0]"""
 CHUNK = """
         chunk: the examples at a time; all at once where it is None."""
 

@@ -26,6 +26,7 @@ from clipcompiler.plan.machine import Machine
 from clipcompiler.plan.ordinary import ordinary_flops
 from clipcompiler.plan.plan import Plan
 from clipcompiler.plan.reason import reason
+from clipcompiler.plan.shared import share_grams
 
 __all__ = ["STRATEGIES", "plan"]
 
@@ -57,16 +58,18 @@ def plan(
     once = clipped_together(derived, group_of)
     read_once = {source for own in once for source in (*own.parameters, *own.values)}
     chosen: dict[fx.Node, Choice] = {}
+    ways: dict[fx.Node, list[Choice]] = {}
     for source, terms in derived.terms.items():
         name = name_of(derived, source)
-        if source in functions.values:
-            if source in read_once:
-                best = cheapest(allowed(candidates(source, name, terms), strategy), machine)
-            else:
-                best = kept(source, name, terms, Order.FUNCTION, EACH)
-            chosen[source] = replace(best, parameters=parameters_of(derived, source))
-        elif source not in functions.parameters:
-            chosen[source] = cheapest(allowed(candidates(source, name, terms), strategy), machine)
+        if source in functions.values and source not in read_once:
+            chosen[source] = kept(source, name, terms, Order.FUNCTION, EACH)
+        elif source in functions.values or source not in functions.parameters:
+            ways[source] = allowed(candidates(source, name, terms), strategy)
+            chosen[source] = cheapest(ways[source], machine)
+    chosen = share_grams(chosen, ways, machine)
+    for value in functions.values:
+        if value in chosen:
+            chosen[value] = replace(chosen[value], parameters=parameters_of(derived, value))
     for source in functions.parameters:
         chosen[source] = (summed_first if source in read_once else pulled_back)(derived, source)
     for source, choice in chosen.items():

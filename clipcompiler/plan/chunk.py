@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sympy
-from torch import Tensor
+from torch import Tensor, fx
 
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.derive.by_unit import MEMBERS, UNITS
@@ -28,6 +28,8 @@ __all__ = ["Sizes", "fastest_chunk", "sizes_of"]
 PASSES, CALLS = 10, 4
 #: How often the bytes of an activation are written anew (itself and its cotangent), and read.
 WRITTEN, READ = 2, 4
+#: The share of a step that must be gained for less than all examples at a time.
+WORTH = 0.04
 ITEMSIZE = 4
 
 
@@ -38,12 +40,14 @@ class Sizes:
     Attributes:
         tensors: the bytes that one example adds to each value of the forward, and to each gradient kept.
         parameters: the bytes of the trained parameters.
-        ops: the number of ops.
+        ops: the number of ops that are called, one of a recurrent layer at every position.
+        flops: those of an ordinary step, for one example.
     """
 
     tensors: tuple[int, ...]
     parameters: int
     ops: int
+    flops: float
 
     @property
     def activations(self) -> int:
@@ -62,9 +66,13 @@ class Sizes:
 
 
 def fastest_chunk(sizes: Sizes, examples: int, machine: Machine) -> int:
-    """Of N, N/2, N/4, … 1 the one of the least predicted time."""
+    """Of N, N/2, N/4, … 1 the one of the least predicted time; N where that gains less than ``WORTH`` of a step."""
+    if examples < 2:
+        return examples
     ways = list(dict.fromkeys(math.ceil(examples / 2**k) for k in range(examples.bit_length() + 1)))
-    return min(ways, key=lambda chunk: sizes.seconds(chunk, examples, machine), default=examples)
+    best = min(ways, key=lambda chunk: sizes.seconds(chunk, examples, machine))
+    gained = sizes.seconds(examples, examples, machine) - sizes.seconds(best, examples, machine)
+    return best if gained > WORTH * examples * sizes.flops / machine.flops else examples
 
 
 def sizes_of(plan: Plan) -> Sizes:
@@ -74,7 +82,16 @@ def sizes_of(plan: Plan) -> Sizes:
     formed = [choice for choice in plan.choices if choice.instantiates and choice.terms]
     kept = [ITEMSIZE * one(choice.terms[0].each.size) for choice in formed]
     trained = [p.shape for p in axes.traced.parameters.values() if p.trainable]
-    return Sizes((*forward, *kept), ITEMSIZE * sum(map(math.prod, trained)), len(forward))
+    calls = sum(calls_of(axes, node) for node in axes.traced.ops())
+    return Sizes((*forward, *kept), ITEMSIZE * sum(map(math.prod, trained)), calls, float(one(plan.ordinary)))
+
+
+def calls_of(axes: Axes, node: fx.Node) -> int:
+    """How many kernels an op calls, where it is no view: a recurrent layer about 12 at each of its positions."""
+    if is_view(node.target):
+        return 0
+    layer = str(node.target).startswith("clipcompiler.") and "_layer" in str(node.target)
+    return 12 * int(axes.traced.shape(node, 0)[0]) if layer else 1
 
 
 def activations(axes: Axes) -> list[int]:

@@ -15,7 +15,7 @@ from clipcompiler.trace.traced import N
 #: Bytes an element. Plans are made as for float32, so that the program is the same in every dtype.
 ITEMSIZE = 4
 
-__all__ = ["ITEMSIZE", "Cost", "book_keeping", "cost_by_row", "cost_of_cross", "cost_of_tree", "kept_sum"]
+__all__ = ["ITEMSIZE", "Cost", "book_keeping", "cost_by_row", "cost_of_cross", "cost_of_tree", "kept_sum", "product"]
 
 
 @dataclass(frozen=True, slots=True)

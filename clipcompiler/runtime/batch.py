@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -51,6 +52,8 @@ def batch_of(args: Sequence[Any], kwargs: dict[str, Any], examples_per_unit: int
         InvalidBatch: where a tensor has no first dim, or the first dims differ, or are no multiple of
             ``examples_per_unit``, or there is no tensor; for packed sequences.
     """
+    if (plain := plain_batch(args, kwargs, examples_per_unit)) is not None:
+        return plain
     refuse_packed((args, kwargs))
     paths, structure = pytree.tree_flatten_with_path((tuple(args), kwargs))
     paths = [(path, leaf.clone() if is_inference(leaf) else leaf) for path, leaf in paths]
@@ -89,6 +92,23 @@ def batch_of(args: Sequence[Any], kwargs: dict[str, Any], examples_per_unit: int
             remedy=f"give whole units: examples_per_unit={examples_per_unit} consecutive examples each",
         )
     return Batch(tuple(t for _, t in tensors), tuple(v for _, v in paths), structure, size)
+
+
+def plain_batch(args: Sequence[Any], kwargs: dict[str, Any], examples_per_unit: int) -> Batch | None:
+    """The batch of a call with tensors of one size and nothing else, which needs no walk; ``None`` for any other."""
+    if kwargs or not args or any(type(t) is not Tensor or t.dim() == 0 or t.is_inference() for t in args):
+        return None
+    size = args[0].shape[0]
+    if size % examples_per_unit or any(t.shape[0] != size for t in args):
+        return None
+    tensors = tuple(args)
+    return Batch(tensors, tensors, structure_of(len(tensors)), size)
+
+
+@cache
+def structure_of(count: int) -> Any:
+    """How the leaves of a call with so many tensors nest."""
+    return pytree.tree_structure((tuple(range(count)), {}))
 
 
 def refuse_packed(arguments: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from torch import Tensor, nn
@@ -87,9 +88,15 @@ def fingerprint_of_function(function: object) -> Hashable:
     return (id(function), *((k, id(t), t._version) for k, t in closed_over(function)))
 
 
+@lru_cache(256)
+def text_of(structure: Any) -> str:
+    """How the leaves of a call nest, as text."""
+    return str(structure)
+
+
 def fingerprint_of_batch(leaves: Iterable[Any], structure: Any) -> Hashable:
     """Rank, extents but the first, dtype and device of every tensor; everything else with its type."""
-    kinds: list[Any] = [str(structure)]
+    kinds: list[Any] = [text_of(structure)]
     for leaf in leaves:
         if isinstance(leaf, Tensor):
             kinds.append((leaf.dtype, leaf.device, leaf.shape[1:], leaf.dim()))

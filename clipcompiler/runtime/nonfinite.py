@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -58,8 +59,9 @@ def units_of(batch: Batch, ids: Tensor | None, examples_per_unit: int) -> Units:
 
 
 def all_finite(result: ClippedGradients) -> bool:
-    """Whether nothing is infinite or NaN."""
-    return bool(torch.isfinite(result.norms).all() & torch.isfinite(result.losses).all())
+    """Whether nothing is infinite or NaN: then a sum is not, unless it overflows and each has to be looked at."""
+    total = result.norms.sum() + result.losses.sum()
+    return math.isfinite(total) or bool(torch.isfinite(result.norms).all() & torch.isfinite(result.losses).all())
 
 
 def finite(result: ClippedGradients, units: Units) -> Tensor:

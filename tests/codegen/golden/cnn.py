@@ -204,7 +204,7 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=CH
     chunk = chunk or N
     rows = [slice(first, (first + chunk)) for first in range(0, N, chunk)]
     parts = [some(*(t[part] for t in (x, target))) for part in rows]
-    losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts))
+    losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts)) if len(parts) > 1 else parts[0]
 
     gradients = {
         "conv1.weight": sums["conv1.weight"].reshape(20, 1, 5, 5),

@@ -200,41 +200,46 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=CH
         # ── squared norms of the per-example gradients ────────────────────────────────────────
         with torch.no_grad():
             # recurrent.weight_ih_l0: g[n,g,i] = Σ_{t} z̄[t,n,g] x[t,n,i]
-            #   instantiate, keep: S·O·I = 401 k < S²(O+I) = 423 k
-            recurrent_weight_ih_l0_each = torch.einsum(
-                "tng,tni->ngi",
-                recurrent_steps_z_cotangent,
-                recurrent_transpose,
-            )
-            recurrent_weight_ih_l0_sq = torch.linalg.vector_norm(
-                recurrent_weight_ih_l0_each.flatten(1),
-                dim=1,
-            ).square()
-            del recurrent_transpose
-            # recurrent.weight_hh_l0: g[n,g,j] = Σ_{t} z̄[t,n,g] h'[t,n,j]
-            #   ‖g‖² + ‖g of recurrent.bias_ih_l0‖² + ‖g of recurrent.bias_hh_l0‖² = Σ_{t,t'} (Σ_{g} z̄[t,n,g] z̄[t',n,g]) ((Σ_{j} h'[t,n,j] h'[t',n,j]) + 2)
-            #   Gram, recurrent.bias_ih_l0 and recurrent.bias_hh_l0 folded in: S²(O+I) = 502 k < S·O·I = 1.84 M
-            recurrent_weight_hh_l0_cotangent_gram = torch.einsum(
+            #   ‖g‖² + ‖g of recurrent.bias_ih_l0‖² + ‖g of recurrent.bias_hh_l0‖² = Σ_{t,t'} (Σ_{g} z̄[t,n,g] z̄[t',n,g]) ((Σ_{i} x[t,n,i] x[t',n,i]) + 2)
+            #   Gram, recurrent.bias_ih_l0 and recurrent.bias_hh_l0 folded in: one Gram of z̄ serves recurrent.weight_ih_l0 and recurrent.weight_hh_l0
+            recurrent_weight_ih_l0_cotangent_gram = torch.einsum(
                 "tng,ang->nta",
                 recurrent_steps_z_cotangent,
                 recurrent_steps_z_cotangent,
             )
+            recurrent_weight_ih_l0_input_gram = torch.einsum(
+                "tni,ani->nta",
+                recurrent_transpose,
+                recurrent_transpose,
+            )
+            recurrent_weight_ih_l0_diagonal = recurrent_weight_ih_l0_cotangent_gram.diagonal(dim1=1, dim2=2)
+            recurrent_weight_ih_l0_diagonal_2 = recurrent_weight_ih_l0_input_gram.diagonal(dim1=1, dim2=2)
+            recurrent_weight_ih_l0_parts = (
+                recurrent_weight_ih_l0_diagonal * (recurrent_weight_ih_l0_diagonal_2 + 2)
+            ).sum(1)
+            recurrent_weight_ih_l0_sq = guarded(
+                (recurrent_weight_ih_l0_cotangent_gram * (recurrent_weight_ih_l0_input_gram + 2)).sum((1, 2)),
+                recurrent_weight_ih_l0_parts,
+            )
+            del recurrent_weight_ih_l0_input_gram, recurrent_weight_ih_l0_diagonal_2
+            # recurrent.weight_hh_l0: g[n,g,j] = Σ_{t} z̄[t,n,g] h'[t,n,j]
+            #   ‖g‖² = (Σ_{t,t'} (Σ_{g} z̄[t,n,g] z̄[t',n,g]) (Σ_{j} h'[t,n,j] h'[t',n,j]))
+            #   Gram: one Gram of z̄ serves recurrent.weight_ih_l0 and recurrent.weight_hh_l0
             recurrent_steps_h_before = recurrent_steps[1]
-            recurrent_weight_hh_l0_input_gram = torch.einsum(
+            recurrent_weight_hh_l0_gram = torch.einsum(
                 "tnj,anj->nta",
                 recurrent_steps_h_before,
                 recurrent_steps_h_before,
             )
-            recurrent_weight_hh_l0_diagonal = recurrent_weight_hh_l0_cotangent_gram.diagonal(dim1=1, dim2=2)
-            recurrent_weight_hh_l0_diagonal_2 = recurrent_weight_hh_l0_input_gram.diagonal(dim1=1, dim2=2)
+            recurrent_weight_hh_l0_diagonal = recurrent_weight_hh_l0_gram.diagonal(dim1=1, dim2=2)
             recurrent_weight_hh_l0_parts = (
-                recurrent_weight_hh_l0_diagonal * (recurrent_weight_hh_l0_diagonal_2 + 2)
+                recurrent_weight_ih_l0_diagonal * recurrent_weight_hh_l0_diagonal
             ).sum(1)
             recurrent_weight_hh_l0_sq = guarded(
-                (recurrent_weight_hh_l0_cotangent_gram * (recurrent_weight_hh_l0_input_gram + 2)).sum((1, 2)),
+                (recurrent_weight_ih_l0_cotangent_gram * recurrent_weight_hh_l0_gram).sum((1, 2)),
                 recurrent_weight_hh_l0_parts,
             )
-            del recurrent_steps, recurrent_weight_hh_l0_cotangent_gram, recurrent_weight_hh_l0_input_gram, recurrent_weight_hh_l0_diagonal_2
+            del recurrent_steps, recurrent_weight_ih_l0_cotangent_gram, recurrent_weight_hh_l0_gram
             # fc.weight: g[n,o,i] = ȳ[n,o] x[n,i]
             #   ‖g‖² + ‖g of fc.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
             #   rank one, fc.bias folded in: no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²
@@ -251,8 +256,14 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=CH
 
         # ── clipped sums: Σ_n c_n g[n] ────────────────────────────────────────────────────────
         with torch.no_grad():
-            add_product(sums, "recurrent.weight_ih_l0", clip_factors, recurrent_weight_ih_l0_each.flatten(1))
-            del recurrent_weight_ih_l0_each
+            recurrent_transpose_clipped = recurrent_transpose * clip_factors[:, None]
+            add_product(
+                sums,
+                "recurrent.weight_ih_l0",
+                recurrent_steps_z_cotangent.flatten(0, 1).T,
+                recurrent_transpose_clipped.flatten(0, 1),
+            )
+            del recurrent_transpose, recurrent_transpose_clipped
             recurrent_steps_h_before_clipped = recurrent_steps_h_before * clip_factors[:, None]
             add_product(
                 sums,
@@ -273,10 +284,10 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=CH
     chunk = chunk or N
     rows = [slice(first, (first + chunk)) for first in range(0, N, chunk)]
     parts = [some(*(t[part] for t in (x, target))) for part in rows]
-    losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts))
+    losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts)) if len(parts) > 1 else parts[0]
 
     gradients = {
-        "recurrent.weight_ih_l0": sums["recurrent.weight_ih_l0"].reshape(512, 28),
+        "recurrent.weight_ih_l0": sums["recurrent.weight_ih_l0"],
         "recurrent.weight_hh_l0": sums["recurrent.weight_hh_l0"],
         "recurrent.bias_ih_l0": sums["recurrent.bias_ih_l0"],
         "recurrent.bias_hh_l0": sums["recurrent.bias_ih_l0"].clone(),

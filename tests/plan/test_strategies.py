@@ -1,0 +1,158 @@
+"""Orders from pixels and of shared Grams, sums by book-keeping and by a second pass; and growth, fitted."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from comparison import assert_exact, median_norm
+from torch import nn
+
+import clipcompiler as cc
+from clipcompiler.plan import Machine, Order, choose
+from clipcompiler.trace import N
+from paper_models import build
+
+LOSS = nn.CrossEntropyLoss(reduction="none")
+CONVOLUTIONS = {
+    "plain": (lambda: nn.Conv2d(3, 4, 3), (3, 8, 8)),
+    "strided, padded": (lambda: nn.Conv2d(3, 4, 3, padding=1, stride=2), (3, 8, 9)),
+    "groups, dilated, uneven": (
+        lambda: nn.Conv2d(4, 6, (3, 2), padding=(2, 1), dilation=(2, 1), groups=2),
+        (4, 9, 7),
+    ),
+    "depthwise": (lambda: nn.Conv2d(4, 4, 3, groups=4, padding=1), (4, 6, 6)),
+    "1×1, strided": (lambda: nn.Conv2d(3, 4, 1, stride=2), (3, 5, 5)),
+    "same": (lambda: nn.Conv2d(3, 5, 3, padding="same"), (3, 4, 4)),
+    "one dim": (lambda: nn.Conv1d(3, 4, 3, padding=1), (3, 8)),
+    "three dims": (lambda: nn.Conv3d(2, 3, 2, stride=(1, 2, 1)), (2, 4, 5, 4)),
+    "transposed": (lambda: nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1), (3, 4, 5)),
+}  # fmt: skip
+
+
+def from_pixels(way):
+    """Whether a way takes a Gram from pixels."""
+    squares = [(t.square, tree) for t, tree in zip(way.terms, way.trees, strict=True)]
+    return way.order is Order.GRAM and any(s.from_pixels for square, tree in squares for s in square.steps(tree))
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_a_gram_from_pixels_is_exact(name, monkeypatch):
+    """K[u,u'] = Σ_k P[u+k, u'+k], for every kind of convolution, forced where another order would be cheaper."""
+    real = choose.candidates
+    seen = []
+
+    def forced(source, name, terms):
+        ways = real(source, name, terms)
+        pixels = [way for way in ways if from_pixels(way)]
+        seen.extend(pixels)
+        return pixels or ways
+
+    monkeypatch.setattr(choose, "candidates", forced)
+    make, shape = CONVOLUTIONS[name]
+    model = nn.Sequential(make(), nn.Tanh(), nn.Flatten()).double()
+    loss = lambda y, t: (y * t[:, None]).sum(1)  # noqa: E731
+    batch = torch.randn(5, *shape).double(), torch.randn(5).double()
+    step = cc.compile(model, loss, max_grad_norm=median_norm(model, loss, batch))
+    assert_exact(step, batch)
+    assert len(seen) == 1
+    assert "gram_from_pixels(" in step.source
+    assert "unfold" not in step.source
+
+
+def test_deep_layers_of_a_convolutional_network_take_their_grams_from_pixels():
+    """512 channels at 2 × 2: forming gradients of 2.4 M elements would cost a hundred times as much."""
+    batch = torch.randn(2, 3, 32, 32), torch.zeros(2, dtype=torch.long)
+    step = cc.compile(build("vgg11", channels=3, image_size=32), LOSS).prepare(*batch)
+    assert from_pixels(step.plan["features.conv8.weight"])
+    assert "from P pixels <" in step.plan["features.conv8.weight"].why
+
+
+def test_one_gram_serves_all_weights_of_a_recurrent_layer():
+    """What would be dearer alone is cheaper together, and the reason says so."""
+    batch = torch.randn(2, 1, 28, 28), torch.zeros(2, dtype=torch.long)
+    step = cc.compile(build("lstm"), LOSS).prepare(*batch)
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        choice = step.plan[f"recurrent.{name}"]
+        assert choice.order is Order.GRAM
+        assert choice.why == "one Gram of z̄ serves recurrent.weight_ih_l0 and recurrent.weight_hh_l0"
+    norms = step.source[step.source.index("── squared norms") : step.source.index("── clip factors")]
+    assert norms.count("cotangent_gram = ") == 2  # of the layer, and of fc, where it is a square
+
+
+def test_bookkeeping_keeps_no_gradient_where_there_is_another_way():
+    batch = torch.randn(2, 1, 28, 28), torch.zeros(2, dtype=torch.long)
+    kept = [c.name for c in cc.compile(build("cnn"), LOSS).prepare(*batch).plan.choices if c.keeps]
+    step = cc.compile(build("cnn"), LOSS, strategy="bookkeeping").prepare(*batch)
+    assert kept
+    assert not any(choice.keeps for choice in step.plan.choices)
+
+
+def test_reweight_sums_by_a_second_backward_pass():
+    """ReweightGP: the plan says what it costs, and the program has two backward passes."""
+    batch = torch.randn(2, 1, 28, 28), torch.zeros(2, dtype=torch.long)
+    step = cc.compile(build("cnn"), LOSS, strategy="reweight").prepare(*batch)
+    assert step.source.count("torch.autograd.grad(") == 2
+    assert "by a second backward pass" in str(step.plan)
+    assert "(losses * clip_factors).sum()" in step.source
+
+
+REFUSED = {
+    "another word": ({"strategy": "ghost"}, "mlp", "give one of 'auto', 'bookkeeping', 'reweight'"),
+    "groups": ({"strategy": "reweight", "clipping": cc.PerLayer()}, "mlp", "with several groups use"),
+    "a recurrent layer": ({"strategy": "reweight"}, "lstm", "which that of a recurrent layer does not allow"),
+    "half precision": ({"strategy": "reweight"}, "half", "rounds the clipped sums to the parameters' own dtype"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_strategy_cannot_do_is_refused(name):
+    options, kind, message = REFUSED[name]
+    model = build("mlp").bfloat16() if kind == "half" else build(kind)
+    dtype = next(model.parameters()).dtype
+    batch = torch.randn(2, 1, 28, 28, dtype=dtype), torch.zeros(2, dtype=torch.long)
+    with pytest.raises(ValueError, match=message):
+        cc.compile(model, LOSS, example_inputs=batch, **options)
+
+
+def test_reweight_goes_through_parametrisations_chunk_after_chunk():
+    """The graph of the functions of parameters is kept from one chunk to the next."""
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 4)), nn.Tanh(), nn.Linear(4, 3)).double()
+    batch = torch.randn(7, 5).double(), torch.randint(0, 3, (7,))
+    bound = median_norm(model, LOSS, batch)
+    for options in ({"chunk_size": 2}, {"chunk_size": 3, "strategy": "reweight"}):
+        assert_exact(cc.compile(model, LOSS, max_grad_norm=bound, **options), batch)
+
+
+def exponent(cost, sizes):
+    """The slope of log cost over log size."""
+    logs = [(math.log(size), math.log(cost(size))) for size in sizes]
+    (a, b), (c, d) = logs[0], logs[-1]
+    return (d - b) / (c - a)
+
+
+class Sequence(nn.Module):
+    """One linear layer over S positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(64, 64)
+
+    def forward(self, x):
+        return self.fc(x).square().flatten(1).mean(1)
+
+
+def flops_of(order, positions):
+    """The predicted flops of the norm by one order, for one example."""
+    step = cc.compile(Sequence(), example_inputs=(torch.zeros(2, positions, 64),))
+    (term,) = step.plan["fc.weight"].terms
+    ways = choose.candidates(term.source, "fc.weight", (term,))
+    cheapest = min((w for w in ways if w.order is order), key=lambda w: w.seconds(Machine()))
+    return float(cheapest.norm.flops.subs(N, 1))
+
+
+def test_grams_grow_with_the_square_of_positions_and_instantiation_with_positions():
+    """Fitted exponents of the predicted flops."""
+    sizes = (64, 128, 256, 512)
+    assert exponent(partial(flops_of, Order.GRAM), sizes) == pytest.approx(2, abs=0.1)
+    assert exponent(partial(flops_of, Order.KEEP), sizes) == pytest.approx(1, abs=0.1)
