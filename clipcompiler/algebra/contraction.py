@@ -50,6 +50,8 @@ class Pair:
         letters: the letters left.
         from_pixels: whether the Gram of a factor read at affine places is summed place by place first:
             K[u,u'] = Σ_k P[u+k, u'+k] with P[t,t'] = Σ_c x[c,t] x[c,t'].
+        tile: of a product of two Grams, how many positions it takes at a time along each side; ``None`` for all. Of two
+            tiles that mirror each other one is computed.
     """
 
     left: Leaf | Pair
@@ -57,6 +59,7 @@ class Pair:
     leaves: frozenset[int]
     letters: frozenset[Letter]
     from_pixels: bool = False
+    tile: int | None = None
 
     @property
     def joined(self) -> frozenset[Letter]:
@@ -173,8 +176,23 @@ class Square:
     def flops(self, tree: Tree) -> Any:
         """Multiplications and additions: two for every element of every product before it is summed."""
         own = {x.factor: extent(x.letters | x.own) for x in self.leaves if x.own}
-        products = (self.flops_of_step(s) for s in self.steps(tree))
-        return sum(products, sympy.Integer(0)) + sum(own.values(), sympy.Integer(0))
+        products = sum((self.flops_of_step(s) for s in self.steps(tree)), sympy.Integer(0))
+        return products * self.computed(tree) + sum(own.values(), sympy.Integer(0))
+
+    def computed(self, tree: Tree) -> Any:
+        """The share of the pairs of positions that are computed: of T × T tiles the T (T + 1) / 2 on one side."""
+        if isinstance(tree, Leaf) or tree.tile is None:
+            return sympy.Integer(1)
+        tiles = sympy.ceiling(extent(self.positions) / sympy.Integer(tree.tile))
+        return (tiles + 1) / (2 * tiles)
+
+    def in_tiles(self, tree: Pair, tile: int) -> Pair | None:
+        """The same order, a product of two Grams of plain factors, a tile of positions at a time; if it is one."""
+        factors = self.gradient.factors
+        plain = self.count == 2 and not any(f.is_affine or f.tensor.indicates for f in factors)
+        grams = all(isinstance(s, Pair) and self.is_gram(s) for s in (tree.left, tree.right))
+        every = all(self.positions <= set(f.letters) for f in factors)
+        return replace(tree, tile=tile) if plain and grams and every and self.positions else None
 
     def flops_of_step(self, step: Pair) -> Any:
         """Those of one product; of a Gram of pixels, and of the windows of it that are added, one for each offset."""

@@ -14,6 +14,7 @@ __all__ = [
     "EACH_BY_LOOP",
     "EACH_BY_VMAP",
     "GRAM_FROM_PIXELS",
+    "GRAM_IN_TILES",
     "GUARDED",
     "RENUMBERED",
     "SCATTERED",
@@ -29,6 +30,9 @@ CONVOLUTION_GRADIENTS = "convolution_gradients"
 
 #: The function that makes the Gram of a convolution's patches without patches.
 GRAM_FROM_PIXELS = "gram_from_pixels"
+
+#: The function that multiplies two Grams a tile at a time, and computes one of two that mirror each other.
+GRAM_IN_TILES = "gram_in_tiles"
 
 #: The function that keeps the rounding of a Gram from under-reporting a norm.
 GUARDED = "guarded"
@@ -109,6 +113,19 @@ def gram_from_pixels(x, kernel, places, stride, dilation, padding):
         part = pixels[(slice(None), *window, *window)]
         gram = part.clone() if gram is None else gram.add_(part)
     return gram
+''',
+    GRAM_IN_TILES: '''
+def gram_in_tiles(y, x, biases=0, *, tile):
+    """Σ_ss' (ȳ_s·ȳ_s') (x_s·x_s' + biases) for every example: tiles of positions, those above the diagonal twice.
+
+    y is [N, S, O] and x [N, S, I]; no more than a tile of a Gram is in memory. Returns [N].
+    """
+    total = y.new_zeros(len(y))
+    for i in range(0, y.shape[1], tile):
+        for j in range(i, y.shape[1], tile):
+            a, b = (t[:, i : i + tile] @ t[:, j : j + tile].mT for t in (y, x))
+            total += a.mul_(b.add_(biases)).sum((1, 2)).mul_(1 if i == j else 2)
+    return total
 ''',
     GUARDED: '''
 def guarded(square, parts):

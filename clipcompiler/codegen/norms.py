@@ -11,10 +11,10 @@ from torch import fx
 from clipcompiler.algebra import Cross, Factor, Leaf, Letter, Pair, Square, Tree
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.convolution import recognise
-from clipcompiler.codegen.helpers import GUARDED
+from clipcompiler.codegen.helpers import GRAM_IN_TILES, GUARDED
 from clipcompiler.codegen.laid import Laid, atom, contracted, diagonal, permuted, spread, summed
 from clipcompiler.codegen.operands import Operands
-from clipcompiler.codegen.rows import Rows, multiplied, same_row
+from clipcompiler.codegen.rows import Rows, flattened, multiplied, same_row
 from clipcompiler.derive.complex_values import shape_by_parts
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice, Order
@@ -134,9 +134,23 @@ class Norms:
         if term.each.determined and tree == square.by_copies():
             rows = self.body.bind(f"{label}_rows", Rows.of(self.operands, term.each).compact())
             total = Laid(f"{rows}.square().sum((1, 2))", (square.examples,))
+        elif tree.tile is not None:
+            total = self.in_tiles(square, tree.tile, biases)
         else:
             total = self.with_biases(square, tree, label, biases) if biases else self.tree(square, tree, label)
         return self.scaled(total, term, power=2)
+
+    def in_tiles(self, square: Square, tile: int, biases: int) -> Laid:
+        """Σ_ss' (ȳ_s·ȳ_s') (x_s·x_s' + biases), a tile of positions at a time."""
+        found = []
+        for factor in square.gradient.factors:
+            laid = self.operands.laid(factor)
+            positions = [x for x in laid.letters if x in square.positions]
+            own = [x for x in laid.letters if x not in positions and not x.examples]
+            order = (square.examples, *positions, *own)
+            found.append(flattened(permuted(laid, order), [(square.examples,), positions, own]))
+        also = f", {biases}" if biases else ""
+        return Laid(f"{GRAM_IN_TILES}({', '.join(found)}{also}, tile={tile})", (square.examples,))
 
     def between(self, cross: Cross, label: str) -> Laid:
         """2⟨g_u[n], g_v[n]⟩ of two terms."""

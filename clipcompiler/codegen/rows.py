@@ -17,7 +17,7 @@ from clipcompiler.codegen.laid import Laid, atom, contracted, permuted, spread
 from clipcompiler.codegen.operands import Operands
 from clipcompiler.derive.references import Indicator
 
-__all__ = ["Rows", "multiplied", "same_row"]
+__all__ = ["Rows", "flattened", "multiplied", "same_row"]
 
 
 @dataclass(frozen=True, slots=True)

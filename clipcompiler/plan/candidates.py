@@ -7,10 +7,13 @@ from itertools import combinations, product
 import sympy
 from torch import fx
 
-from clipcompiler.algebra import Network, Pair, cross
+from clipcompiler.algebra import Network, Pair, Square, cross
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice, Order
 from clipcompiler.plan.cost import Cost, book_keeping, cost_by_row, cost_of_cross, cost_of_tree, kept_sum
+
+#: The positions of a tile: its Grams and what they are made of stay in the cache.
+TILE = 256
 
 __all__ = ["candidates", "folded", "instantiated"]
 
@@ -51,8 +54,17 @@ def trees_of(term: Term) -> list[Pair]:
     square = term.square
     grams = [tree for tree in square.orders() if any(square.is_gram(step) for step in square.steps(tree))]
     by_row = [square.by_copies()] if is_table(term.each) and square.positions else []
-    pixels = square.from_pixels(square.by_factors()) if grams else None
-    return grams + by_row + ([pixels] if pixels is not None else [])
+    if not grams:
+        return by_row
+    whole = square.by_factors()
+    pixels = square.from_pixels(whole)
+    tiles = square.in_tiles(whole, TILE) if is_large(square) else None
+    return grams + by_row + [tree for tree in (pixels, tiles) if tree is not None]
+
+
+def is_large(square: Square) -> bool:
+    """Whether an example has positions for several tiles."""
+    return bool(sympy.sympify(sympy.prod([x.extent for x in square.positions]) - 2 * TILE).is_nonnegative)
 
 
 def is_table(network: Network) -> bool:

@@ -43,6 +43,8 @@ def cost_of_tree(square: Square, tree: Pair) -> Cost:
     pixels has none.
     """
     steps = square.steps(tree)
+    if isinstance(tree, Pair) and tree.tile is not None:
+        return cost_of_tiles(square, tree)
     moved = 2 * square.elements(tree)
     direct = {leaf for s in steps if square.is_gradient(s) and square.count == 2 for leaf in s.leaves}
     pixels = [s for s in steps if s.from_pixels]
@@ -54,6 +56,15 @@ def cost_of_tree(square: Square, tree: Pair) -> Cost:
         if factor.is_affine and not leaf.leaves <= unfolded:
             moved += (1 if leaf.leaves <= direct else 2) * product(leaf.letters | leaf.own)
     return Cost(square.flops(tree), moved * ITEMSIZE, len(steps))
+
+
+def cost_of_tiles(square: Square, tree: Pair) -> Cost:
+    """The Grams by tiles: none is written out, and each factor is read once for every tile of the other side."""
+    positions = sympy.prod([x.extent for x in square.positions])
+    tiles = sympy.ceiling(positions / sympy.Integer(tree.tile))
+    read = sum(product(leaf.letters | leaf.own) for leaf in square.leaves[: square.count])
+    pairs = tiles * (tiles + 1) / 2
+    return Cost(square.flops(tree), read * (tiles + 1) * ITEMSIZE, int(6 * pairs))
 
 
 def cost_by_row(network: Network) -> Cost:

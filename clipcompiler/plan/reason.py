@@ -80,6 +80,9 @@ def compared(best: Choice, network: Network) -> str:
         paid = amount_of(pixels**2 * affine // offsets + s * s * (offsets + other))
         return f"P²C + S²(K+O) = {paid} from P pixels < S·O·I = {amount_of(s * o * i)}"
     instantiate, gram = f"S·O·I = {amount_of(s * o * i)}", f"S²(O+I) = {amount_of(s * s * (o + i))}"
+    if tree.tile is not None:
+        half = float(square.computed(tree)) * s * s * (o + i)
+        return f"{half / (s * s * (o + i)):.2g} S²(O+I) = {amount_of(half)} in tiles of {tree.tile} < {instantiate}"
     if best.order is Order.GRAM:
         return f"{gram} < {instantiate}"
     if s * o * i <= s * s * (o + i):

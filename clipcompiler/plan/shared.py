@@ -61,7 +61,9 @@ def closed(ways: list[Choice]) -> list[Choice]:
 def of_two(way: Choice) -> bool:
     """Whether the last product is that of two Grams."""
     square, tree = way.terms[0].square, way.trees[0]
-    return all(isinstance(side, Pair) and square.is_gram(side) for side in (tree.left, tree.right))
+    return tree.tile is None and all(
+        isinstance(side, Pair) and square.is_gram(side) for side in (tree.left, tree.right)
+    )
 
 
 def gram_of(factor: Factor, way: Choice) -> Cost:

@@ -9,7 +9,7 @@ from comparison import assert_exact, median_norm
 from torch import nn
 
 import clipcompiler as cc
-from clipcompiler.plan import Machine, Order, choose
+from clipcompiler.plan import Machine, Order, candidates, choose
 from clipcompiler.trace import N
 from paper_models import build
 
@@ -58,6 +58,52 @@ def test_a_gram_from_pixels_is_exact(name, monkeypatch):
     assert len(seen) == 1
     assert "gram_from_pixels(" in step.source
     assert "unfold" not in step.source
+
+
+class Positions(nn.Module):
+    """One linear layer over any positions, its losses weighted sums."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(6, 5)
+
+    def forward(self, x):
+        return self.fc(x).tanh().flatten(1)
+
+
+@pytest.mark.parametrize("shape", [(9, 6), (8, 6), (3, 4, 6)])
+def test_a_gram_in_tiles_is_exact(shape, monkeypatch):
+    """Whole tiles, a rest, several positions: with the bias folded in, forced where another order would be cheaper."""
+    real = choose.candidates
+    monkeypatch.setattr(candidates, "TILE", 4)
+    monkeypatch.setattr(
+        choose, "candidates", lambda *a: [w for w in real(*a) if w.trees and w.trees[0].tile] or real(*a)
+    )
+    loss = lambda y, t: (y * t[:, None]).sum(1)  # noqa: E731
+    batch = torch.randn(5, *shape).double(), torch.randn(5).double()
+    model = Positions().double()
+    step = cc.compile(model, loss, max_grad_norm=median_norm(model, loss, batch))
+    assert_exact(step, batch)
+    assert "gram_in_tiles(" in step.source
+    assert step.plan["fc.bias"].order is Order.FOLDED
+    assert "in tiles of 4" in step.plan["fc.weight"].why
+
+
+def test_tiles_compute_half_of_long_grams_and_write_none():
+    """4,096 features over 1,024 positions: (T + 1) / 2T of the flops with T = 4 tiles a side."""
+
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4096, 4096)
+
+        def forward(self, x):
+            return self.fc(x).logsumexp(2).mean(1)
+
+    step = cc.compile(Head(), example_inputs=(torch.zeros(1, 1024, 4096),))
+    choice = step.plan["fc.weight"]
+    assert choice.trees[0].tile == 256
+    assert float(choice.norm.flops.subs(N, 1)) == pytest.approx(0.625 * 2 * 1024**2 * (2 * 4096 + 1), rel=1e-3)
 
 
 def test_deep_layers_of_a_convolutional_network_take_their_grams_from_pixels():
