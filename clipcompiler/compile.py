@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from clipcompiler.audit import audit
+from clipcompiler.autotune import Meter, tuned_chunk, tuned_plan
 from clipcompiler.axes import analyse
 from clipcompiler.axes.function_of_norms import prove_apart
 from clipcompiler.clipping import Clipping, Flat, Function
@@ -17,13 +18,16 @@ from clipcompiler.derive import derive
 from clipcompiler.derive.by_unit import by_unit
 from clipcompiler.dsl import RuleSet
 from clipcompiler.memory import Subject, in_chunks, parsed
-from clipcompiler.plan import STRATEGIES, Plan, machine_of, plan
+from clipcompiler.plan import STRATEGIES, Choice, Plan, machine_of, plan
 from clipcompiler.runtime import CompiledStep, Tools
 from clipcompiler.same_losses import prove_same_losses
 from clipcompiler.trace import trace
 from clipcompiler.verify import verify
 
 __all__ = ["compile"]
+
+#: Chooses among the ways of one parameter.
+Pick = Callable[[list[Choice]], Choice]
 
 
 def compile(
@@ -38,6 +42,7 @@ def compile(
     strategy: str = "auto",
     memory: str | int = "fast",
     chunk_size: int | None = None,
+    autotune: bool = False,
     example_inputs: tuple[Any, ...] | None = None,
 ) -> CompiledStep:
     """Compiles a model and a loss into a step that computes clipped per-example gradients.
@@ -63,6 +68,9 @@ def compile(
             what an ordinary step of this batch holds, ``"lean"`` no more than that, or a number of bytes. Where all
             examples at once need more, they are run in chunks; norms and sums are the same.
         chunk_size: the examples that are run at a time, where it is to be no choice of the planner's.
+        autotune: whether the orders of each parameter and the examples at a time are measured, on the batch that the
+            step is compiled for, instead of predicted; what is measured is shown on stderr. It takes some tens of
+            steps. Units given at call time are planned by predictions.
         example_inputs: a batch (inputs, then the target) to trace with at once; without it the step is traced
             at its first call.
 
@@ -95,11 +103,24 @@ def compile(
         derived = derive(axes)
         subject = Subject(model, loss_fn, args, kwargs)
         machine = machine_of(subject.device)
-        planned = plan(by_unit(derived) if units else derived, machine, way, strategy)
-        program = generate(planned)
+
+        def planner(pick: Pick | None = None, share: bool = True) -> Plan:
+            return plan(by_unit(derived) if units else derived, machine, way, strategy, pick, share=share)
+
+        def chunked(planned: Plan) -> Program:
+            return in_chunks(planned, generate(planned), subject, budget, chunk_size, machine)
+
+        planned = planner()
         if units:
+            return planned, generate(planned)
+        program = chunked(planned)
+        if not autotune or subject.size == 0:
             return planned, program
-        return planned, in_chunks(planned, program, subject, budget, chunk_size, machine)
+        planned = tuned_plan(Meter.of(planned, program, subject), planner)
+        program = chunked(planned)
+        if chunk_size is None:
+            program = tuned_chunk(program, Meter.of(planned, program, subject), subject.size // examples_per_unit)
+        return planned, program
 
     step = CompiledStep(
         model,

@@ -34,6 +34,11 @@ class Subject:
     kwargs: dict[str, Any]
 
     @property
+    def size(self) -> int:
+        """The number of examples."""
+        return self.batch[0].shape[0]
+
+    @property
     def device(self) -> torch.device:
         """Where the model computes."""
         tensors = (*self.model.parameters(), *self.batch)

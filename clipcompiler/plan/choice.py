@@ -68,6 +68,14 @@ class Choice:
         return self.parameters[0] if self.parameters else self.name
 
     @property
+    def label(self) -> str:
+        """The order, and which of several of its name."""
+        steps = [step for t, tree in zip(self.terms, self.trees, strict=True) for step in t.square.steps(tree)]
+        how = " from pixels" if any(s.from_pixels for s in steps) else ""
+        how += " in tiles" if any(tree.tile for tree in self.trees) else ""
+        return f"{self.order.value}{how}"
+
+    @property
     def is_parameter(self) -> bool:
         """Whether it is a parameter's, no value's."""
         return self.source.op == "placeholder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import sympy
@@ -28,7 +29,7 @@ from clipcompiler.plan.plan import Plan
 from clipcompiler.plan.reason import reason
 from clipcompiler.plan.shared import share_grams
 
-__all__ = ["STRATEGIES", "plan"]
+__all__ = ["STRATEGIES", "plan", "single"]
 
 #: How clipped sums may be computed, by the names that ``compile`` takes.
 STRATEGIES = ("auto", "bookkeeping", "reweight")
@@ -41,11 +42,15 @@ def plan(
     machine: Machine | None = None,
     clipping: Clipping | None = None,
     strategy: str = "auto",
+    pick: Callable[[list[Choice]], Choice] | None = None,
+    *,
+    share: bool = True,
 ) -> Plan:
     """Chooses an order for every parameter; folds biases into the Grams of their weights where that is free.
 
     Parameters that are clipped apart share nothing. ``strategy="bookkeeping"`` keeps no per-example gradient for the
     sums, ``"reweight"`` takes the sums from a second backward pass; ``"auto"`` chooses what is predicted to be fastest.
+    ``pick`` chooses among the ways of a parameter in place of predictions; ``share`` lets Grams be shared after that.
 
     Raises:
         ValueError: where ``clipping`` leaves a parameter without a group; for ``"reweight"`` where there are several
@@ -65,8 +70,9 @@ def plan(
             chosen[source] = kept(source, name, terms, Order.FUNCTION, EACH)
         elif source in functions.values or source not in functions.parameters:
             ways[source] = allowed(candidates(source, name, terms), strategy)
-            chosen[source] = cheapest(ways[source], machine)
-    chosen = share_grams(chosen, ways, machine)
+            chosen[source] = pick(ways[source]) if pick else cheapest(ways[source], machine)
+    if share:
+        chosen = share_grams(chosen, ways, machine)
     for value in functions.values:
         if value in chosen:
             chosen[value] = replace(chosen[value], parameters=parameters_of(derived, value))
@@ -80,6 +86,12 @@ def plan(
     if strategy == "reweight":
         return second_pass(Plan(derived, tuple(chosen.values()), ordinary_flops(derived.axes), clipping, groups))
     return Plan(derived, tuple(chosen.values()), ordinary_flops(derived.axes), clipping, groups)
+
+
+def single(plan: Plan, way: Choice) -> Plan:
+    """A plan of one parameter alone, to be run for its time: of no value to a step."""
+    groups = tuple(replace(group, parameters=(way.parameter,)) for group in plan.groups[:1])
+    return replace(plan, choices=(replace(way, parameters=()),), groups=groups)
 
 
 def allowed(ways: list[Choice], strategy: str) -> list[Choice]:
