@@ -12,7 +12,7 @@ from comparison import median_norm as oracle_median
 from torch import nn
 
 import clipcompiler as cc
-from benchmarks.peers import plot
+from benchmarks.peers import plot, worker
 from benchmarks.peers.__main__ import main
 from benchmarks.peers.exactness import Problem, errors_of, median_norm, relative
 from benchmarks.peers.methods import NAMES as METHODS
@@ -83,6 +83,28 @@ def test_an_error_of_sums_norms_or_losses_is_seen():
     assert errors["norms"] == pytest.approx(1.0)
     assert errors["losses"] > 1e-3
     assert math.isinf(relative([torch.zeros(2)], [torch.zeros(3)]))
+
+
+class Kinked(nn.Module):
+    """In float32 alone, a batch gives another slope than one example."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.fc(x) * (2 if len(x) > 1 and x.dtype is torch.float32 else 1)
+
+
+def test_what_float32_makes_wrong_is_judged_in_float64(monkeypatch):
+    model, x, y = Kinked(), torch.randn(4, 3), torch.randint(2, (4,))
+    problem = Problem(model, lambda o, t: nn.functional.cross_entropy(o, t, reduction="none"), x, y)
+    task, norms = Task("mlp", "vmap"), problem.norms()
+    once = Method(lambda: problem.loss_fn(model(x), y).sum().backward(), model)
+    found = worker.judged(task, problem, once, norms, 100.0)
+    assert found["status"] == "exact" and found["errors"]["sums"] > 1e-3 > found["errors_in_float64"]["sums"]
+    monkeypatch.setattr(worker, "prepared", lambda task, problem, bound: once)
+    assert worker.judged(task, problem, once, norms, 100.0)["status"] == "wrong"
 
 
 def test_no_other_library_is_imported():

@@ -17,8 +17,8 @@ Table = dict[tuple[str, str], Record]
 ABOUT = """\
 A cell is the time of a clipped step divided by that of an ordinary one, `loss.mean().backward()`, of the same model on
 the same batch: the median over pairs of steps taken by turns. *refuses* is a method that says that it cannot do the
-model, *fails* one that breaks or takes too long, *wrong* one with an error of more than 0.1%, with its
-time for what it is worth. C is about the median norm, so that half of the
+model, *fails* one that breaks or takes too long, *wrong* one with an error of more than 0.1%, in
+float64 too, with its time for what it is worth. C is about the median norm, so that half of the
 examples are clipped. Every step ends with the sum of the clipped gradients in `p.grad`; no noise is added, and no
 optimizer runs. float32 throughout, without TF32. Each model and method has a process of its own."""
 
@@ -52,14 +52,14 @@ def measured_with(records: Sequence[Record]) -> str:
     versions: dict[str, set[str]] = {}
     for name, version in (item for r in records for item in r["versions"].items()):
         versions.setdefault(name, set()).add(version)
-    told = ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in versions.items())
+    named = ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in versions.items())
     commits = ", ".join(dict.fromkeys(r["commit"] for r in records))
     hardware = ", ".join(dict.fromkeys(r["hardware"] for r in records))
     threads, device = records[0]["threads"], records[0]["device"]
     command = "`python -m benchmarks.peers" + (" --device cuda" if device == "cuda" else "") + f" --threads {threads}`"
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     on = f"{hardware}, {threads} thread{'s' if threads > 1 else ''}"
-    return f"Measured {when} by {command} at commit {commits}: {on}, {told}."
+    return f"Measured {when} by {command} at commit {commits}: {on}, {named}."
 
 
 def time_ratio(table: Table, model: str, method: str) -> float | None:
@@ -155,11 +155,18 @@ def remarks(record: Record) -> Iterable[str]:
     if record.get("reason"):
         yield record["reason"]
     if record.get("status") == "wrong":
-        yield ", ".join(f"error of {k} {v:.1e}" for k, v in record["errors"].items())
+        yield told(record["errors"])
+    elif "errors_in_float64" in record:
+        yield f"{told(record['errors'])}; in float64 {told(record['errors_in_float64'])}"
     if record.get("note"):
         yield record["note"]
     if record.get("memory_reason"):
         yield f"its memory was not measured: {record['memory_reason']}"
+
+
+def told(errors: dict[str, float]) -> str:
+    """Errors in words."""
+    return ", ".join(f"error of {name} {error:.1e}" for name, error in errors.items())
 
 
 def plain(text: str) -> str:

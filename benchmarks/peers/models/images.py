@@ -76,10 +76,10 @@ class ConvNeXt(nn.Module):
 
 
 def convolutions(channels: int, width: int) -> nn.Module:
-    """Two convolutions, each with a group norm and a ReLU."""
+    """Two convolutions, each with a group norm and a SiLU."""
     parts: list[nn.Module] = []
     for features in (channels, width):
-        parts += [nn.Conv2d(features, width, 3, padding=1), nn.GroupNorm(4, width), nn.ReLU()]
+        parts += [nn.Conv2d(features, width, 3, padding=1), nn.GroupNorm(4, width), nn.SiLU()]
     return nn.Sequential(*parts)
 
 
