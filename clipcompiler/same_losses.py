@@ -7,10 +7,12 @@ The trace holds what it computed when asked, which no look at the graph can tell
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._ops import HigherOrderOperator
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -18,7 +20,7 @@ from clipcompiler.errors import UnsupportedLoss, UntraceableModel
 from clipcompiler.runtime import CompiledStep
 from clipcompiler.runtime.batch import Batch, batch_of, cast
 from clipcompiler.runtime.compilation import Compilation
-from clipcompiler.trace.random_ops import call_draws
+from clipcompiler.trace.random_ops import call_draws, draws
 from clipcompiler.verify import NormsByFormula, buffers_kept, copied
 
 __all__ = ["Undrawn", "prove_same_losses"]
@@ -36,8 +38,10 @@ class Undrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within it random numbers are constants: a Bernoulli draw is 1, a uniform one 0.5, any other one its lowest.
 
     Attributes:
-        unknown: whether an op was run that draws in a way not known here.
+        unknown: whether an op was run that draws in a way not known here, or that runs functions of the user's.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -46,6 +50,9 @@ class Undrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an op; what it drew is overwritten."""
         made = op(*args, **(kwargs or {}))
+        if isinstance(op, HigherOrderOperator):
+            self.unknown = True
+            return made
         if not call_draws(op, args, kwargs or {}):
             return made
         name = op._schema.name.removeprefix("aten::").rstrip("_")
@@ -99,25 +106,44 @@ def agree(
     dtype: torch.dtype | None,
 ) -> bool:
     """Whether both give the same losses, in the model's own dtype or another one; also where that cannot be said."""
-    model, loss_fn = step.model, step.loss_fn
+    model, loss_fn = (own_copy(module, dtype) for module in (step.model, step.loss_fn))
     if dtype is not None:
-        model, loss_fn = copied(model, dtype), copied(loss_fn, dtype)
+        if model is step.model or (loss_fn is step.loss_fn and isinstance(loss_fn, nn.Module)):
+            return False  # they cannot be had in another dtype: what was seen in their own counts
         args, kwargs = pytree.tree_map_only(Tensor, lambda t: cast(t, dtype), (args, kwargs))
     batch = batch_of(args, kwargs, step.examples_per_unit)
-    with torch.random.fork_rng(devices_of(batch)), Undrawn() as draws:
+    drawn = any(map(draws, program.plan.derived.axes.traced.ops()))
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices_of(batch)))
+        constant = stack.enter_context(Undrawn()) if drawn else None
         try:
             found = program.run(batch, 1.0, step.clipping, dtype, unit_ids=ids)[0].losses
         except UnsupportedLoss:  # this batch is refused when it is run
             return True
-        with torch.enable_grad(), NormsByFormula(), buffers_kept(model):
-            expected = losses_of(model, loss_fn, args, kwargs).detach()
-    return draws.unknown or same(found, expected)
+        stack.enter_context(buffers_kept(model))
+        expected = losses_of(model, loss_fn, args, kwargs)
+    return expected is None or (constant is not None and constant.unknown) or same(found, expected)
 
 
-def losses_of(model: Callable[..., Any], loss_fn: Callable[..., Tensor] | None, args: Any, kwargs: Any) -> Tensor:
-    """The losses of the whole batch, by the model itself."""
-    losses: Tensor = model(*args, **kwargs) if loss_fn is None else loss_fn(model(*args[:-1], **kwargs), args[-1])
-    return losses
+def own_copy(module: Any, dtype: torch.dtype | None) -> Any:
+    """A copy that is run in place of the user's module; the module itself where it cannot be copied."""
+    try:
+        return copied(module, dtype)
+    except Exception:  # whatever a part of the user's module raises: locks and generators are not copied
+        return module
+
+
+def losses_of(
+    model: Callable[..., Any], loss_fn: Callable[..., Tensor] | None, args: Any, kwargs: Any
+) -> Tensor | None:
+    """The losses of the whole batch, by the model itself; ``None`` where it does not run on this batch."""
+    with torch.enable_grad(), NormsByFormula():
+        try:
+            losses = model(*args, **kwargs) if loss_fn is None else loss_fn(model(*args[:-1], **kwargs), args[-1])
+        except Exception:  # whatever the user's model raises: then it gives no losses to compare with
+            return None
+    own: Tensor = losses.detach()
+    return own
 
 
 def same(found: Tensor, expected: Tensor) -> bool:

@@ -215,8 +215,8 @@ def parameters_of(model: nn.Module, loss_fn: Any) -> dict[str, nn.Parameter]:
     return own
 
 
-def copied(module: Any, dtype: torch.dtype) -> Any:
-    """A copy of a module in ``dtype``; anything else as it is.
+def copied(module: Any, dtype: torch.dtype | None = None) -> Any:
+    """A copy of a module in ``dtype``, or with the values of its own parameters; anything else as it is.
 
     A tensor with a graph that a forward left on a module, as torch's old weight norm and parametrised recurrent layers
     do, is copied without it; each forward makes it anew.
@@ -226,8 +226,13 @@ def copied(module: Any, dtype: torch.dtype) -> Any:
     held = [v for m in module.modules() for v in vars(m).values()]
     held += [v for m in module.modules() if isinstance(m, nn.RNNBase) for v in m._flat_weights]
     left = [v for v in held if isinstance(v, Tensor) and not v.is_leaf]
-    own: Any = copy.deepcopy(module, {id(v): v.detach().clone() for v in left})
-    return own._apply(lambda t: cast(t, dtype))  # module.to(dtype) would drop imaginary parts
+    known: dict[int, Any] = {id(v): v.detach().clone() for v in left}
+    if dtype is None:  # the parameters are only read, and not written twice
+        known |= {
+            id(p): nn.Parameter(p.detach(), p.requires_grad) for p in module.parameters() if type(p) is nn.Parameter
+        }
+    own: Any = copy.deepcopy(module, known)
+    return own if dtype is None else own._apply(lambda t: cast(t, dtype))  # to(dtype) would drop imaginary parts
 
 
 def verify(

@@ -1,5 +1,7 @@
 """A forward that computes something else while it is traced is refused: the program would be that of another model."""
 
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -105,3 +107,40 @@ def test_a_step_whose_program_was_refused_keeps_its_last_one():
     asked[0] = False
     step(*batch_of())
     assert step.source == source
+
+
+def test_the_model_is_left_as_it_was():
+    """A copy is run: no buffer or gradient of the model's own changes, and its parameters are not written twice."""
+    seen = []
+
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(5, 3)
+            self.register_buffer("count", torch.zeros(()))
+
+        def forward(self, x):
+            self.count.add_(1)
+            seen.append(
+                (type(self.fc.weight), self.fc.weight.data_ptr()) if x.numel() and type(x) is torch.Tensor else 0
+            )
+            return self.fc(x)
+
+    model = Counts()
+    step = cc.compile(model, LOSS, example_inputs=batch_of())
+    assert model.count == 0
+    assert all(p.grad is None for p in model.parameters())
+    assert seen[-1] == model.fc.weight.data_ptr()
+    step(*batch_of())
+    assert model.count == 1
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_a_model_that_cannot_be_copied_is_compared_itself(factor):
+    model = Asks(torch.compiler.is_exporting, factor)
+    model.lock = threading.Lock()
+    if factor == 1.0:
+        cc.compile(model, LOSS, example_inputs=batch_of())
+        return
+    with pytest.raises(cc.UntraceableModel, match=REFUSED):
+        cc.compile(model, LOSS, example_inputs=batch_of())
