@@ -13,13 +13,14 @@ import torch
 from sympy.printing.pycode import PythonCodePrinter
 from torch import fx
 
-from clipcompiler.algebra import Affine, Factor, Index, Letter, Windows
+from clipcompiler.algebra import Factor, Letter, Windows
 from clipcompiler.axes.analyse import Axes
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.calls import function_name, literal
 from clipcompiler.codegen.each_of_op import write_each
-from clipcompiler.codegen.helpers import GATHERED, GRAM_FROM_PIXELS
+from clipcompiler.codegen.helpers import GATHERED
 from clipcompiler.codegen.laid import Laid, atom, permuted, spread
+from clipcompiler.codegen.windows import by_pixels, gram_from_pixels, patches
 from clipcompiler.derive.by_unit import UNIT
 from clipcompiler.derive.derived import Derived
 from clipcompiler.derive.references import (
@@ -164,48 +165,14 @@ class Operands:
 
     def gram_from_pixels(self, factor: Factor, windows: Windows) -> Laid:
         """K[u,u'] = Σ_k Σ_c x[c, stride·u + dilation·k − padding] x[c, stride·u' + dilation·k − padding]"""
-        places = [e for e in factor.index if isinstance(e, Affine)]
-        shape = self.shape(factor)
-        pixels = {d: Letter(f"t{d}", shape[d]) for d, e in enumerate(factor.index) if isinstance(e, Affine)}
-        sizes = [x.extent for x in pixels.values()]
-        index = tuple((pixels[d],) if isinstance(e, Affine) else e for d, e in enumerate(factor.index))
+        index = by_pixels(factor.index, self.shape(factor))
         split = self.laid_as(self.variable(factor), replace(factor, index=index))
-        batch = [x for x in split.letters if x in windows.batch]
-        channels = [x for x in split.letters if x in windows.channels]
-        ordered = permuted(split, (*batch, *channels, *pixels.values())).text
-        if not channels:
-            ordered = f"{ordered}.unsqueeze({len(batch)})"
-        elif len(channels) > 1:
-            ordered = f"{ordered}.flatten({len(batch)}, {len(batch) + len(channels) - 1})"
-        if len(batch) > 1:
-            ordered = f"{ordered}.flatten(0, {len(batch) - 1})"
-        pads = [(-e.offset, int(reach(e) - size + e.offset)) for e, size in zip(places, sizes, strict=True)]
-        (strides, at), (dilations, kernel) = ([*zip(*(e.terms[k] for e in places), strict=True)] for k in (0, 1))
-        text = (
-            f"{GRAM_FROM_PIXELS}({ordered}, {tuple(int(x.extent) for x in kernel)}, "
-            f"{tuple(int(x.extent) for x in at)}, stride={strides}, dilation={dilations}, padding={tuple(pads)})"
-        )
-        primed = [x.primed() for x in at]
-        if len(batch) > 1:
-            text = f"{text}.unflatten(0, ({', '.join(literal(x.extent) for x in batch)}))"
-        return Laid(text, (*batch, *at, *primed))
+        return gram_from_pixels(split, factor.index, windows)
 
     def patches(self, name: str, factor: Factor) -> Laid:
-        """x[…, stride·u + dilation·k − padding] for all u and k: padded, then windows of each dim."""
-        shape = self.shape(factor)
-        pads, windows = [], []
-        for dim, entry in enumerate(factor.index):
-            if isinstance(entry, Affine):
-                (stride, _), (dilation, k) = entry.terms
-                pads.append((dim, -entry.offset, reach(entry) - shape[dim] + entry.offset))
-                windows.append((dim, (k.extent - 1) * dilation + 1, stride, dilation))
-        text = padded(name, pads, len(shape))
-        for dim, span, stride, dilation in windows:
-            text += f".unfold({dim}, {span}, {stride})" + (f"[..., ::{dilation}]" if dilation > 1 else "")
-        letters = window_letters(factor.index)
-        if any(isinstance(e, tuple) and len(e) != 1 for e in factor.index):
-            text += f".reshape({', '.join(literal(x.extent) for x in letters)})"
-        return Laid(self.body.bind(f"{name}_patches", text), letters)
+        """x[…, stride·u + dilation·k − padding] for all u and k, in a variable."""
+        laid = patches(name, factor.index, self.shape(factor))
+        return Laid(self.body.bind(f"{name}_patches", laid.text), laid.letters)
 
 
 def is_of_loss(factor: Factor) -> bool:
@@ -238,28 +205,6 @@ def dtype_of_norms(derived: Derived) -> torch.dtype:
     sources = (source.meta["val"].dtype for source in derived.terms)
     real = (dtype.to_real() for dtype in (*taps, *sources))
     return functools.reduce(torch.promote_types, real, torch.float32)
-
-
-def reach(entry: Affine) -> Any:
-    """The number of places that windows reach along a dim."""
-    return sum(step * (x.extent - 1) for step, x in entry.terms) + 1
-
-
-def window_letters(index: tuple[Index, ...]) -> tuple[Letter, ...]:
-    """The letters of patches: places where the dims were, then the offsets within a patch."""
-    places = [x for e in index for x in ((e.terms[0][1],) if isinstance(e, Affine) else e)]
-    return (*places, *(e.terms[1][1] for e in index if isinstance(e, Affine)))
-
-
-def padded(name: str, pads: list[tuple[int, int, int]], rank: int) -> str:
-    """``name`` with zeros in front of and behind some dims (cut where negative)."""
-    amounts = {dim: (front, back) for dim, front, back in pads if front or back}
-    if not amounts:
-        return name
-    flat: list[int] = []
-    for dim in range(rank - 1, min(amounts) - 1, -1):
-        flat += amounts.get(dim, (0, 0))
-    return f"F.pad({name}, {tuple(flat)})"
 
 
 class TorchPrinter(PythonCodePrinter):  # type: ignore[misc]
