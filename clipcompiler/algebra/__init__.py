@@ -1,8 +1,9 @@
 """Tensor networks and the orders of summing them. Knows nothing of torch or of models."""
 
-from clipcompiler.algebra.contraction import Leaf, Pair, Square, Tree, Windows
+from clipcompiler.algebra.contraction import Square
 from clipcompiler.algebra.cross import Cross, cross
 from clipcompiler.algebra.network import Affine, Factor, Index, Letter, Network, Tensor
+from clipcompiler.algebra.tree import Leaf, Pair, Tree, Windows, extent
 
 __all__ = [
     "Affine",
@@ -18,4 +19,5 @@ __all__ = [
     "Tree",
     "Windows",
     "cross",
+    "extent",
 ]

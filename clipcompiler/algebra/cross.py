@@ -13,6 +13,7 @@ from typing import Any
 import sympy
 
 from clipcompiler.algebra.network import Letter, Network
+from clipcompiler.algebra.tree import extent
 
 __all__ = ["Cross", "cross"]
 
@@ -86,8 +87,3 @@ def shares(network: Network, names: Mapping[Letter, Letter]) -> list[frozenset[L
     own = [frozenset(names[x] for x in network.output[1:] if x in f.letters) for f in network.factors]
     apart = sum(map(len, own)) == len(network.output) - 1 and all(own)
     return own if apart and not any(f.is_affine for f in network.factors) else None
-
-
-def extent(letters: frozenset[Letter]) -> Any:
-    """The number of elements over some letters."""
-    return sympy.prod([x.extent for x in sorted(letters, key=str)])

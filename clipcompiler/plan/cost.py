@@ -7,7 +7,7 @@ from typing import Any
 
 import sympy
 
-from clipcompiler.algebra import Cross, Letter, Network, Pair, Square
+from clipcompiler.algebra import Cross, Network, Pair, Square, extent
 from clipcompiler.derive.by_unit import MEMBERS, UNITS
 from clipcompiler.plan.machine import NOMINAL_BATCH, NOMINAL_UNIT, Machine
 from clipcompiler.trace.traced import N
@@ -15,7 +15,7 @@ from clipcompiler.trace.traced import N
 #: Bytes an element. Plans are made as for float32, so that the program is the same in every dtype.
 ITEMSIZE = 4
 
-__all__ = ["ITEMSIZE", "Cost", "book_keeping", "cost_by_row", "cost_of_cross", "cost_of_tree", "kept_sum", "product"]
+__all__ = ["ITEMSIZE", "Cost", "book_keeping", "cost_by_row", "cost_of_cross", "cost_of_tree", "kept_sum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ def cost_of_tree(square: Square, tree: Pair) -> Cost:
     direct = {leaf for s in steps if square.is_gradient(s) and square.count == 2 for leaf in s.leaves}
     pixels = [s for s in steps if s.from_pixels]
     for windows in (square.windows(s) for s in pixels):
-        moved += 2 * windows.pixels**2 * product(windows.batch)
+        moved += 2 * windows.pixels**2 * extent(windows.batch)
     unfolded = {leaf for s in pixels for leaf in s.leaves}
     for leaf in square.leaves[: square.count]:
         factor = square.gradient.factors[leaf.factor]
         if factor.is_affine and not leaf.leaves <= unfolded:
-            moved += (1 if leaf.leaves <= direct else 2) * product(leaf.letters | leaf.own)
+            moved += (1 if leaf.leaves <= direct else 2) * extent(leaf.letters | leaf.own)
     return Cost(square.flops(tree), moved * ITEMSIZE, len(steps))
 
 
@@ -62,14 +62,14 @@ def cost_of_tiles(square: Square, tree: Pair) -> Cost:
     """The Grams by tiles: none is written out, and each factor is read once for every tile of the other side."""
     positions = sympy.prod([x.extent for x in square.positions])
     tiles = sympy.ceiling(positions / sympy.Integer(tree.tile))
-    read = sum(product(leaf.letters | leaf.own) for leaf in square.leaves[: square.count])
+    read = sum(extent(leaf.letters | leaf.own) for leaf in square.leaves[: square.count])
     pairs = tiles * (tiles + 1) / 2
     return Cost(square.flops(tree), read * (tiles + 1) * ITEMSIZE, int(6 * pairs))
 
 
 def cost_by_row(network: Network) -> Cost:
     """Σ_v ‖Σ_s δ[s,v] ȳ[s]‖²: the rows of ȳ added where they belong to one row, as many as there are positions."""
-    size = product(frozenset(network.factors[0].letters))
+    size = extent(frozenset(network.factors[0].letters))
     return Cost(3 * size, 5 * size * ITEMSIZE, 10)
 
 
@@ -81,17 +81,12 @@ def cost_of_cross(cross: Cross) -> Cost:
 def book_keeping(network: Network) -> Cost:
     """Σ_n c_n g[n] from the cotangent, scaled, and the other factors: an ordinary weight gradient."""
     letters = frozenset(network.letters) - network.determined
-    scaled = product(frozenset(network.factors[0].letters))
-    flops = 2 * product(letters) if len(network.factors) > 1 else product(letters)
+    scaled = extent(frozenset(network.factors[0].letters))
+    flops = 2 * extent(letters) if len(network.factors) > 1 else extent(letters)
     return Cost(flops + scaled, 2 * scaled * ITEMSIZE, 2)
 
 
 def kept_sum(network: Network) -> Cost:
     """Σ_n c_n g[n] from the gradients kept: they are read once."""
-    size = product(frozenset(network.output))
+    size = extent(frozenset(network.output))
     return Cost(2 * size, size * ITEMSIZE, 1)
-
-
-def product(letters: frozenset[Letter]) -> Any:
-    """The number of elements over some letters."""
-    return sympy.prod([x.extent for x in sorted(letters, key=str)])

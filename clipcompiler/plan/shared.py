@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from torch import fx
 
-from clipcompiler.algebra import Factor, Pair
+from clipcompiler.algebra import Factor, Pair, extent
 from clipcompiler.plan.choice import Choice, Order
-from clipcompiler.plan.cost import ITEMSIZE, Cost, product
+from clipcompiler.plan.cost import ITEMSIZE, Cost
 from clipcompiler.plan.machine import Machine
 
 __all__ = ["share_grams"]
@@ -71,5 +71,5 @@ def gram_of(factor: Factor, way: Choice) -> Cost:
     square, tree = way.terms[0].square, way.trees[0]
     for step in square.steps(tree):
         if square.is_gram(step) and square.gradient.factors[min(step.leaves)] == factor:
-            return Cost(square.flops_of_step(step), 2 * product(step.letters) * ITEMSIZE, 1)
+            return Cost(square.flops_of_step(step), 2 * extent(step.letters) * ITEMSIZE, 1)
     return Cost()
