@@ -21,13 +21,14 @@ from clipcompiler.trace import trace
 
 __all__ = ["seconds_by_section", "seconds_by_stage"]
 
-TITLE = re.compile(r"^    # ── ([^:─]+).*$", re.MULTILINE)
+TITLE = re.compile(r"^( +)# ── ([^:─]+).*$", re.MULTILINE)
 
 
 def seconds_by_section(step: CompiledStep, batch: tuple[Tensor, ...], repeats: int) -> dict[str, float]:
     """The median seconds in each section of the program, a clock read at every section's title."""
-    marked = TITLE.sub(lambda match: f"    _mark({match.group(1).strip()!r})", step.source)
-    marked = marked.replace("    gradients = {\n", "    _mark('')\n    gradients = {\n")
+    marked = TITLE.sub(lambda match: f"{match.group(1)}_mark({match.group(2).strip()!r})", step.source)
+    end = "        return losses.detach(), norms, clip_factors\n"
+    marked = marked.replace(end, f"        _mark('')\n{end}")
     marks: list[tuple[str, float]] = []
     scope: dict[str, Any] = {"__name__": "marked", "_mark": lambda title: marks.append((title, time.perf_counter()))}
     exec(compile(marked, "<marked>", "exec"), scope)
@@ -37,9 +38,12 @@ def seconds_by_section(step: CompiledStep, batch: tuple[Tensor, ...], repeats: i
     for _ in range(repeats + 2):
         marks.clear()
         scope["clipped_gradients"](parameters, buffers, *batch, max_grad_norm=step.max_grad_norm)
+        seconds: dict[str, float] = {}
         for (title, start), (_, end) in pairwise(marks):
-            found.setdefault(title, []).append(end - start)
-    return {title: statistics.median(seconds[2:]) for title, seconds in found.items()}
+            seconds[title] = seconds.get(title, 0.0) + end - start
+        for title, took in seconds.items():
+            found.setdefault(title, []).append(took)
+    return {title: statistics.median(times[2:]) for title, times in found.items() if title}
 
 
 def seconds_by_stage(model: nn.Module, loss_fn: Any, batch: tuple[Tensor, ...]) -> dict[str, float]:
