@@ -24,7 +24,7 @@ CASES = [(way, f"pattern: {name}") for name in APART for way in WAYS]
 CASES += [(way, f"architecture: {name}") for name in test_architectures.CASES for way in WAYS]
 
 
-@pytest.mark.parametrize(("way", "case"), mostly_slow(CASES, every=23, several=True))
+@pytest.mark.parametrize(("way", "case"), mostly_slow(CASES, every=53, several=True))
 def test_a_model_is_exact_in_every_way(way, case, monkeypatch):
     """Or refused, by the one strategy that runs a backward pass twice, where a backward pass cannot be run twice."""
     kind, _, name = case.partition(": ")
