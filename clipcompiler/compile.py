@@ -80,7 +80,8 @@ def compile(
     Raises:
         TypeError: where ``model`` is no module, or ``clipping`` is no clipping and no function.
         ValueError: where ``max_grad_norm`` is NaN or negative, ``nonfinite``, ``strategy`` or ``memory`` another word,
-            or where ``clipping`` leaves a parameter without a group.
+            or where ``clipping`` leaves a parameter without a group; at a call with ``unit_ids`` where
+            ``chunk_size`` or ``memory`` in bytes was given.
         MemoryBudgetTooSmall: at the first call, where the bytes of ``memory`` cannot be kept; it says the least.
         CompileError: with ``example_inputs``, where no exact clipped gradient can be promised; without them
             the first call raises it.
@@ -112,6 +113,8 @@ def compile(
 
         planned = planner()
         if units:
+            if chunk_size is not None or isinstance(budget, int):
+                raise ValueError("unit_ids run all at once: give neither chunk_size nor memory in bytes with them")
             return planned, generate(planned)
         program = chunked(planned)
         if not autotune or subject.size == 0:

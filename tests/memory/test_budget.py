@@ -91,3 +91,12 @@ def test_the_most_examples_within_a_budget_are_found():
     assert len(asked) < 40
     with pytest.raises(cc.MemoryBudgetTooSmall):
         within(106, peak, 400)
+
+
+@pytest.mark.parametrize("options", [{"chunk_size": 2}, {"memory": 10**9}])
+def test_units_given_at_call_time_are_not_cut(options):
+    """What cannot be kept is not passed over in silence; the words are wishes."""
+    batch, ids = batch_of(6), torch.tensor([0, 1, 0, 2, 1, 0])
+    with pytest.raises(ValueError, match="unit_ids run all at once"):
+        cc.compile(Deep(), LOSS, **options)(*batch, unit_ids=ids)
+    cc.compile(Deep(), LOSS, memory="lean")(*batch, unit_ids=ids)
