@@ -131,8 +131,9 @@ def write_second_pass(body: Body, plan: Plan, leaves: dict[fx.Node, str], clips:
     body.line("    allow_unused=True,")
     body.line("    materialize_grads=True,")
     body.line(")")
+    body.comment("copies: autograd gives two parameters that are added one and the same gradient")
     keys = {c.name: quoted(c.name) for c in plan.choices if c.source in leaves}
     for choice in plan.choices:
         if choice.source in leaves:
-            body.line(f"{ADD}(sums, {keys[choice.name]}, {summed[choice.source]})")
+            body.line(f"{ADD}(sums, {keys[choice.name]}, {summed[choice.source]}.clone())")
     return {name: f"sums[{key}]" for name, key in keys.items()}

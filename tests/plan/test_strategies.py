@@ -170,6 +170,30 @@ def test_reweight_goes_through_parametrisations_chunk_after_chunk():
         assert_exact(cc.compile(model, LOSS, max_grad_norm=bound, **options), batch)
 
 
+class AddedTwice(nn.Module):
+    """Two parameters of one row are added to the same value."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.a, self.b = nn.Linear(4, 4), nn.Parameter(torch.randn(1, 4)), nn.Parameter(torch.randn(1, 4))
+
+    def forward(self, x):
+        return self.fc(x) + self.a + self.b
+
+
+@pytest.mark.parametrize("strategy", ["auto", "bookkeeping", "reweight"])
+@pytest.mark.parametrize("chunk_size", [None, 1, 2])
+def test_parameters_of_one_gradient_have_sums_of_their_own(strategy, chunk_size):
+    """With one example at a time autograd gives both the same tensor; nothing is added to both through one of them."""
+    model, batch = AddedTwice().double(), (torch.randn(5, 4).double(), torch.randint(0, 4, (5,)))
+    bound = median_norm(model, LOSS, batch)
+    step = cc.compile(model, LOSS, max_grad_norm=bound, strategy=strategy, chunk_size=chunk_size)
+    assert_exact(step, batch)
+    assert_exact(step, tuple(t[:1] for t in batch))
+    _, sums = step.gradients(*(t[:1] for t in batch))
+    assert len({s.untyped_storage().data_ptr() for s in sums.values()}) == len(sums)
+
+
 def exponent(cost, sizes):
     """The slope of log cost over log size."""
     logs = [(math.log(size), math.log(cost(size))) for size in sizes]
