@@ -101,15 +101,27 @@ def value_of(node: fx.Node, name: str, functions: Functions, dtype: torch.dtype,
 
 
 def write_forward(
-    body: Body, derived: Derived, values: dict[fx.Node, str], names: Mapping[fx.Node, str]
+    body: Body,
+    derived: Derived,
+    values: dict[fx.Node, str],
+    names: Mapping[fx.Node, str],
+    leaves: Container[fx.Node] = (),
 ) -> dict[Tap, str]:
-    """Every op in order; the output of an op that uses a parameter is marked as a tap. Returns the taps' variables."""
+    """Every op in order; the output of an op that uses a parameter is marked as a tap. Returns the taps' variables.
+
+    What no example changes is computed once, but for what lies behind one of the ``leaves``: the second backward pass
+    of every chunk goes through it.
+    """
     traced = derived.axes.traced
     taps: dict[Tap, str] = {}
     run = [n for n in traced.ops() if n not in values and n.users and n not in derived.functions.nodes]
+    behind: set[fx.Node] = set()
+    for node in traced.graph.nodes:
+        if node in leaves or not behind.isdisjoint(node.all_input_nodes):
+            behind.add(node)
     body.section("values that no example changes", "with torch.no_grad()", Part.ONCE)
     for node in run:
-        if not derived.axes.carries(node):
+        if node not in behind and not derived.axes.carries(node):
             write_op(body, derived, node, values, names, taps)
     body.section("forward", "with torch.enable_grad()")
     for node in run:

@@ -39,7 +39,7 @@ def generate(plan: Plan) -> Program:
     write_updates(body, derived, values, nodes)
     dtype = dtype_of_norms(derived)
     graphs = write_functions(body, derived, values, nodes, dtype, leaves)
-    taps = write_forward(body, derived, values, nodes)
+    taps = write_forward(body, derived, values, nodes, leaves)
     forward = body.sections[-1]
     cotangents = write_cotangents(body, taps, again=bool(leaves))
     labels = {c.source: identifier(c.name) for c in plan.choices}

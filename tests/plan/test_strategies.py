@@ -7,6 +7,7 @@ import pytest
 import torch
 from comparison import assert_exact, median_norm
 from torch import nn
+from torch.nn import functional as F
 
 import clipcompiler as cc
 from clipcompiler.plan import Machine, Order, candidates, choose
@@ -192,6 +193,26 @@ def test_parameters_of_one_gradient_have_sums_of_their_own(strategy, chunk_size)
     assert_exact(step, tuple(t[:1] for t in batch))
     _, sums = step.gradients(*(t[:1] for t in batch))
     assert len({s.untyped_storage().data_ptr() for s in sums.values()}) == len(sums)
+
+
+class UsedTurned(nn.Module):
+    """A parameter used as it is and transposed, by an op that no example changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(3, 4))
+
+    def forward(self, x):
+        return F.linear(torch.tanh(F.linear(x, self.w)), self.w.t())
+
+
+@pytest.mark.parametrize("strategy", ["auto", "bookkeeping", "reweight"])
+@pytest.mark.parametrize("chunk_size", [None, 1, 2])
+def test_a_value_of_parameters_alone_is_differentiated(strategy, chunk_size):
+    """What no example changes is computed once, but not without its graph where a second backward pass needs it."""
+    model, batch = UsedTurned().double(), (torch.randn(5, 4).double(), torch.randint(0, 4, (5,)))
+    bound = median_norm(model, LOSS, batch)
+    assert_exact(cc.compile(model, LOSS, max_grad_norm=bound, strategy=strategy, chunk_size=chunk_size), batch)
 
 
 def exponent(cost, sizes):
