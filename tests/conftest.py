@@ -3,6 +3,7 @@
 Hypothesis sets no deadline, for the first export is slow.
 """
 
+import gc
 import os
 
 import pytest
@@ -14,6 +15,11 @@ settings.register_profile("clipcompiler", deadline=None, derandomize=True)
 settings.load_profile("clipcompiler")
 torch.set_num_threads(1)
 torch.manual_seed(0)  # for what test modules draw when they are imported
+
+
+def pytest_collection_finish():
+    """What collection made stays until the end: no later search for garbage goes through it again."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from comparison import mostly_slow
 from torch import nn
 from torch.nn import functional as F
 
@@ -111,7 +112,7 @@ OTHER = {
 }
 
 
-@pytest.mark.parametrize("name", OTHER)
+@pytest.mark.parametrize("name", mostly_slow(OTHER, every=2))
 def test_any_other_use_of_a_place_is_refused(name):
     """With the line and a remedy."""
     function = OTHER[name]

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from comparison import mostly_slow
 from torch import nn
 
 import clipcompiler as cc
@@ -85,7 +86,7 @@ def test_the_saved_program_runs_without_clipcompiler_to_the_bit(name, tmp_path):
     assert all(torch.equal(gradients[k], own[k]) for k in own)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, every=3))
 def test_two_processes_write_the_same_program(name):
     """Compiled twice, in two processes with different hash seeds."""
     program = f"import sys; sys.path[:0] = {sys.path!r}; import test_programs; "

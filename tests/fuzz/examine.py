@@ -1,7 +1,7 @@
 """A program → exact, refused or wrong: whether it mixes examples is found by experiment."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -100,7 +100,8 @@ def examine(program, counts=(1, 4)):
     if amount != amount or amount == float("inf"):
         return Verdict("void")
     mixing, model, clipped = amount > 1e-7, build(program), program.clipped
-    step = cc.compile(model, clipping=clipped.compiled(model), examples_per_unit=clipped.per_unit, rules=RULES)
+    options = {"clipping": clipped.compiled(model), "examples_per_unit": clipped.per_unit, "rules": RULES}
+    step = cc.compile(model, **options, **program.way)
     sizes, truths = [count * clipped.per_unit for count in counts], []
     if not mixing:
         try:
@@ -111,7 +112,12 @@ def examine(program, counts=(1, 4)):
         if not torch.isfinite(norms).all() or undefined(clipped, model, truths):
             return Verdict("void")
         step.max_grad_norm = float(norms.median()) or 1.0
-    return held_against(step, program, sizes, truths, mixing)
+    try:
+        return held_against(step, program, sizes, truths, mixing)
+    except ValueError as error:  # of several groups, recurrent layers, or parameters of several dtypes
+        if not str(error).startswith("strategy='reweight'"):
+            return Verdict("crash", f"{type(error).__name__}: {error}", mixing)
+        return examine(replace(program, way=program.way | {"strategy": "bookkeeping"}), counts)
 
 
 def held_against(step, program, sizes, truths, mixing):
@@ -126,6 +132,8 @@ def held_against(step, program, sizes, truths, mixing):
                 return Verdict("wrong", f"N = {size}: {why}", mixing)
     except cc.CompileError as refusal:
         return Verdict("refused", f"{type(refusal).__name__}: {refusal}", mixing)
+    except ValueError:
+        raise
     except Exception as error:
         return Verdict("crash", f"{type(error).__name__}: {error}", mixing)
     return Verdict("wrong", "accepted, but mixes examples", True) if mixing else Verdict("exact")

@@ -34,8 +34,9 @@ def fails(program, sizes, same):
 
 
 def shorter(program):
-    """Programs with plain clipping, a line less, an operand in place of a line, or an earlier end."""
+    """Programs compiled or clipped in a plainer way, a line less, an operand in place of a line, or an earlier end."""
     lines = program.lines
+    yield from (replace(program, way={k: v for k, v in program.way.items() if k != key}) for key in program.way)
     for field in fields(Clipped):
         if getattr(program.clipped, field.name) != field.default:
             yield replace(program, clipped=replace(program.clipped, **{field.name: field.default}))

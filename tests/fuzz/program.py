@@ -27,6 +27,7 @@ class Program:
         lines: the body of ``forward``, which ends in a return.
         mixes: whether an op that mixes examples was put in.
         clipped: how the gradients are clipped.
+        way: options of ``compile`` that change no result: the strategy, the memory mode, the examples at a time.
     """
 
     inputs: dict[str, tuple[int, ...]]
@@ -37,15 +38,16 @@ class Program:
     modules: dict[str, str] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     clipped: Clipped = field(default_factory=Clipped)
+    way: dict[str, str | int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         body = "\n".join(f"    {line}" for line in self.lines)
-        kept = [f"{k}={getattr(self, k)}" for k in ("inputs", "held", "aliases", "modules", "frozen", "clipped")]
+        kept = [f"{k}={getattr(self, k)}" for k in ("inputs", "held", "aliases", "modules", "frozen", "clipped", "way")]
         return "\n".join([*kept, self.signature, body])
 
     def __repr__(self) -> str:
         lines = "".join(f"        {line!r},\n" for line in self.lines)
-        more = "".join(f"    {k}={getattr(self, k)!r},\n" for k in ("modules", "frozen") if getattr(self, k))
+        more = "".join(f"    {k}={getattr(self, k)!r},\n" for k in ("modules", "frozen", "way") if getattr(self, k))
         more += "" if self.clipped == Clipped() else f"    clipped={self.clipped!r},\n"
         return (
             f"Program(\n    inputs={self.inputs},\n    held={self.held},\n    aliases={self.aliases},\n"

@@ -11,6 +11,7 @@ import test_paper_models
 import test_parameter_uses
 import torch
 from apart import APART
+from comparison import mostly_slow
 from hypothesis import given, settings
 from patterns import Pattern, batch_of, losses
 from test_random_models import convolutional, feed_forward
@@ -48,7 +49,7 @@ def assert_held(model, loss_fn, batch, dtype, examples=1):
 
 
 @DTYPES
-@pytest.mark.parametrize("name", test_paper_models.MODELS)
+@pytest.mark.parametrize("name", mostly_slow(test_paper_models.MODELS, every=3))
 def test_the_papers_models_hold_their_bound(name, dtype):
     """No example contributes more than C, however extreme."""
     model, batch = test_paper_models.model_of(name, dtype), test_paper_models.batch_of(name, 4, dtype)

@@ -35,7 +35,7 @@ def test_a_reordered_parameter_is_a_parameter(name):
     assert "requires_grad_()" not in step.source.split("── forward")[0]
 
 
-@pytest.mark.parametrize("name", READ_ONCE)
+@pytest.mark.parametrize("name", mostly_slow(READ_ONCE, every=2))
 def test_parameters_read_once_are_pulled_back_after_the_sum(name):
     """Norms from the values, no vmap; exact at N in {1, 2, 5}."""
     forward, parts, shape = READ_ONCE[name]
@@ -44,7 +44,7 @@ def test_parameters_read_once_are_pulled_back_after_the_sum(name):
     assert "is_grads_batched" not in step.source
 
 
-@pytest.mark.parametrize("name", PULLED)
+@pytest.mark.parametrize("name", mostly_slow(PULLED, every=2))
 def test_any_other_function_is_pulled_back_by_example(name):
     """Nothing is proven of it, so g[n] itself is formed; exact at N in {1, 2, 5}."""
     forward, parts, shape = PULLED[name]

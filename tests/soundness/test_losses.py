@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from comparison import assert_exact
+from comparison import assert_exact, mostly_slow
 from torch import nn
 from torch.nn import functional as F
 
@@ -127,7 +127,7 @@ def test_every_loss_is_exact_unreduced(name):
     assert_exact_at_all_sizes(loss_fn, targets)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", mostly_slow(LOSSES, every=2))
 def test_every_loss_is_exact_reduced(name):
     """Its mean and, over N, its sum, in one scalar: both are taken apart again into N losses."""
     function, targets = LOSSES[name]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from comparison import mostly_slow
 from patterns import Pattern, check, parameter
 from torch import nn
 from torch.nn import functional as F
@@ -111,7 +112,7 @@ FUNCTIONS = {
 EVERY = {**ELEMENTWISE, **CONTRACTED, **REPEATED, **FUNCTIONS}
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", mostly_slow(EVERY, every=2))
 def test_every_use_of_a_parameter_is_exact(name):
     """N in {1, 2, 5} from one compilation: norms and clipped sums within 1e-10."""
     forward, parts, shape = EVERY[name]
