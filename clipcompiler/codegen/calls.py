@@ -13,7 +13,7 @@ from typing import Any
 import sympy
 import torch
 from sympy.printing.str import StrPrinter
-from torch import fx
+from torch import Tensor, fx
 from torch.nn import functional as F
 
 from clipcompiler.codegen.helpers import CONTIGUOUSLY
@@ -42,7 +42,8 @@ def call_text(
 
     def text(value: Any) -> str:
         if isinstance(value, fx.Node):
-            return names[value] if value in names else literal(traced.extent(value))
+            is_size = value not in names and not isinstance(value.meta.get("val"), Tensor)
+            return literal(traced.extent(value)) if is_size else names[value]
         return literal(value, text)
 
     target = node.target

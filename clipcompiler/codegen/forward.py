@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 
+import sympy
 import torch
 from torch import fx
 
@@ -13,7 +14,7 @@ from clipcompiler.codegen.helpers import COUNT_ALL
 from clipcompiler.codegen.laid import cast
 from clipcompiler.derive.derived import Derived, Functions
 from clipcompiler.derive.references import InsideTap, OperandTap, OutputTap, Tap
-from clipcompiler.trace.traced import TracedLoss
+from clipcompiler.trace.traced import N, TracedLoss, is_size
 
 #: Constants of at most this many elements stand in the program itself.
 LITERAL = 4096
@@ -115,13 +116,10 @@ def write_forward(
     traced = derived.axes.traced
     taps: dict[Tap, str] = {}
     run = [n for n in traced.ops() if n not in values and n.users and n not in derived.functions.nodes]
-    behind: set[fx.Node] = set()
-    for node in traced.graph.nodes:
-        if node in leaves or not behind.isdisjoint(node.all_input_nodes):
-            behind.add(node)
+    each_time = changing(derived, leaves)
     body.section("values that no example changes", "with torch.no_grad()", Part.ONCE)
     for node in run:
-        if node not in behind and not derived.axes.carries(node):
+        if node not in each_time:
             write_op(body, derived, node, values, names, taps)
     body.section("forward", "with torch.enable_grad()")
     for node in run:
@@ -130,6 +128,24 @@ def write_forward(
     for target, ignored in traced.uncounted:
         body.line(f"{COUNT_ALL}({values[target]}, {ignored})")
     return taps
+
+
+def changing(derived: Derived, leaves: Container[fx.Node]) -> set[fx.Node]:
+    """What is computed for every chunk: what carries examples or has N of something, the leaves, and what reads these.
+
+    A value may read examples and carry none: ``x.new_ones(3)``.
+    """
+    traced = derived.axes.traced
+    found: set[fx.Node] = set()
+    for node in traced.graph.nodes:
+        if is_size(node):
+            grows = N in sympy.sympify(traced.extent(node)).free_symbols
+        else:
+            grows = node.name in traced.inputs or derived.axes.carries(node) or node in leaves
+            grows = grows or not found.isdisjoint(node.all_input_nodes)
+        if grows:
+            found.add(node)
+    return found
 
 
 def write_op(

@@ -217,6 +217,10 @@ PROGRAMS = {
     "two heads of one trunk": (
         "the gradients of both paths are added", lambda m, x: torch.cat([m.g(m.f(x)), m.h(m.f(x))], 1),
         layer(g=nn.Linear(3, 2), h=nn.Linear(3, 2)), (5,)),
+    "a constant made like a value of the batch": (
+        "it reads where the value lies, and none of its numbers",
+        lambda m, x: m.f(x) * x.sum(-1, keepdim=True).new_full((3,), 2.0),
+        layer(), (5,)),
     "a reused module": (
         "the gradients of its calls are added", lambda m, x: m.f(torch.relu(m.f(torch.relu(m.f(x))))),
         {"f": nn.Linear(5, 5)}, (5,)),
