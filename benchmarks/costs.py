@@ -1,0 +1,264 @@
+"""Predicted beside measured: every order of every parameter of the benchmark models, on their real shapes.
+
+python -m benchmarks.costs                        measures the models that have no result yet at this commit
+python -m benchmarks.costs --models cnn,vit       some models
+python -m benchmarks.costs --report               writes docs/benchmarks/costs.md from the results
+
+A parameter is ranked right where the order that is predicted to be fastest takes at most 15% more time than the one
+that is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+import clipcompiler as cc
+from benchmarks.peers.models import NAMES, cases
+from benchmarks.peers.origin import commit, origin
+from benchmarks.peers.results import Record, appended, missing, read
+from clipcompiler.autotune import Meter
+from clipcompiler.memory import Subject
+from clipcompiler.plan import Choice, Machine, machine_of, plan
+from clipcompiler.trace import N
+
+__all__ = ["Ranking", "main", "measured", "page", "right"]
+
+PAGE = Path("docs/benchmarks/costs.md")
+#: How much slower than the fastest order one may be and pass for it.
+WITHIN = 0.15
+#: A row of a record: the parameters of one shape, their orders with predicted and measured seconds.
+Row = dict[str, Any]
+
+ABOUT = f"""\
+Of every parameter each order that the planner compares is run: its squared norm, the clip factors and its clipped sum,
+within the generated program, on the batch of the benchmark and with its examples at a time; the median of up to five
+runs by turns. Parameters of one kind and shape are measured once. *Right* is a parameter whose order of the least
+predicted time takes at most {100 * WITHIN:.0f}% more than the fastest measured; parameters with one order are not
+counted. *Lost* is the time that all predicted choices take, above that of the fastest ones. Sharing of Grams and
+folding of biases come after this choice, and are not in it."""
+
+
+@dataclass(slots=True)
+class Ranking:
+    """Measures the orders of each parameter, those of one kind once.
+
+    Attributes:
+        meter: runs the orders.
+        machine: what they are predicted for.
+        size: the examples of the batch.
+        rows: what was found, in the order of the plan.
+    """
+
+    meter: Meter
+    machine: Machine
+    size: int
+    rows: dict[Any, Row] = field(default_factory=dict)
+
+    def pick(self, ways: list[Choice]) -> Choice:
+        """Measures the ways of one parameter; the one predicted to be fastest."""
+        best = min(ways, key=lambda way: way.seconds(self.machine))
+        key = tuple((way.label, way.norm, way.sum) for way in ways)
+        if key not in self.rows:
+            if len(ways) > 1:
+                self.meter.fastest(ways)
+            took = {id(way): seconds for way, seconds in self.meter.found.get(ways[0].name, ())}
+            orders = [[way.label, self.predicted(way), took.get(id(way))] for way in ways]
+            self.rows[key] = {"parameters": [], "orders": orders, "chosen": ways.index(best)}
+        self.rows[key]["parameters"].append(ways[0].name)
+        return best
+
+    def predicted(self, way: Choice) -> float:
+        """Seconds for the whole batch; the planner compares at its nominal batch size."""
+        chunk = self.meter.options["chunk"] or self.size
+        cost = way.norm + way.sum
+        flops, moved = (float(sum_at(x, self.size)) for x in (cost.flops, cost.bytes))
+        return self.machine.seconds(flops, moved, cost.calls * math.ceil(self.size / chunk))
+
+
+def sum_at(amount: Any, size: int) -> Any:
+    """An amount for a batch of N examples."""
+    return amount.subs(N, size) if hasattr(amount, "subs") else amount
+
+
+def measured(head: Record) -> Record:
+    """The rows of one model, as a record."""
+    torch.manual_seed(0)
+    torch.set_num_threads(head["threads"])
+    case = cases(small=head["small"])[head["model"]]
+    model, batch = case.build().to(head["device"]), tuple(t.to(head["device"]) for t in case.batch(head["batch"]))
+    machine = machine_of(torch.device(head["device"]))
+    step = cc.compile(model, case.loss_fn).prepare(*batch)
+    subject = Subject(model, case.loss_fn, batch, {})
+    meter = Meter.of(step.plan, step.latest.program, subject)
+    meter.tell = lambda text: print(f"    {text}", flush=True)
+    ranking = Ranking(meter, machine, subject.size)
+    with torch.random.fork_rng(devices=[]):
+        plan(step.plan.derived, machine, pick=ranking.pick, share=False)
+    return head | {
+        "status": "measured", "rows": list(ranking.rows.values()), "chunk": meter.options["chunk"],
+        "machine": machine.name,
+    }  # fmt: skip
+
+
+def in_a_process(work: Callable[[Record], Record], head: Record) -> Record:
+    """The record of some work in a process of its own; one that says why where that fails."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(work, head).result()
+        except (BrokenProcessPool, RuntimeError, MemoryError, cc.CompileError) as error:
+            return head | {"status": "failed", "reason": f"{type(error).__name__}: {error}".splitlines()[0]}
+
+
+def compared(row: Row) -> bool:
+    """Whether there was a choice."""
+    return len(row["orders"]) > 1
+
+
+def right(row: Row) -> bool:
+    """Whether the order predicted to be fastest is, within what is allowed."""
+    return lost(row) <= WITHIN * min(took for _, _, took in row["orders"])
+
+
+def lost(row: Row) -> float:
+    """The seconds that the choice of one such parameter costs."""
+    took = [seconds for _, _, seconds in row["orders"]]
+    return float(took[row["chosen"]] - min(took))
+
+
+def page(records: Sequence[Record]) -> str:
+    """The whole page, in Markdown."""
+    first = records[0]
+    machine = next((r["machine"] for r in records if r["status"] == "measured"), "not measured")
+    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+    head = (
+        f"Measured on {first['date']} by `python -m benchmarks.costs --threads {first['threads']}`, on "
+        f"{first['hardware']}, {versions}, {', '.join(sorted({r['commit'] for r in records}))}; predicted "
+        f"for the machine {machine!r}."
+    )
+    lines = ["# Predicted and measured orders", "", head, "", ABOUT, "", *summary(records), ""]
+    lines += ["## What is ranked wrong", "", *misses(records), "", "## Every order", ""]
+    lines += ["Milliseconds, predicted / measured; the choice is in bold.", ""]
+    for record in records:
+        lines += [f"### {record['model']}", "", *orders(record), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def summary(records: Iterable[Record]) -> Iterator[str]:
+    """A line for each model, and one for all."""
+    yield from ("| model | N | at a time | parameters | right | lost of the fastest |", "|---|---|---|---|---|---|")
+    everything: list[Row] = []
+    for record in records:
+        if record["status"] != "measured":
+            yield f"| {record['model']} | {record['batch']} | | {record['reason']} | | |"
+            continue
+        everything += record["rows"]
+        yield f"| {record['model']} | {record['batch']} | {record['chunk'] or 'all'} | {counted(record['rows'])} |"
+    yield f"| **all** | | | {counted(everything)} |"
+
+
+def counted(rows: Sequence[Row]) -> str:
+    """Cells: the parameters with a choice, the share ranked right, what the wrong ones cost."""
+    chosen = [row for row in rows if compared(row)]
+    many = sum(len(row["parameters"]) for row in chosen)
+    if not many:
+        return "0 | | "
+    well = sum(len(row["parameters"]) for row in chosen if right(row))
+    least = sum(len(row["parameters"]) * min(took for _, _, took in row["orders"]) for row in chosen)
+    above = sum(len(row["parameters"]) * lost(row) for row in chosen)
+    return f"{many} | {well} ({well / many:.0%}) | {above / least:.1%}"
+
+
+def misses(records: Iterable[Record]) -> Iterator[str]:
+    """The parameters whose choice is slower than it should be."""
+    yield "| model | parameters | chosen: predicted / measured ms | fastest: predicted / measured ms | slower by |"
+    yield "|---|---|---|---|---|"
+    for record in records:
+        for row in record.get("rows", []):
+            if compared(row) and not right(row):
+                best = min(row["orders"], key=lambda order: order[2])
+                chosen = row["orders"][row["chosen"]]
+                yield (
+                    f"| {record['model']} | {shown(row['parameters'])} | {cell(chosen)} | {cell(best)} "
+                    f"| {chosen[2] / best[2] - 1:.0%} |"
+                )
+
+
+def orders(record: Record) -> Iterator[str]:
+    """Every order of every kind of parameter."""
+    if record["status"] != "measured":
+        yield record["reason"]
+        return
+    yield from ("| parameters | orders |", "|---|---|")
+    for row in filter(compared, record["rows"]):
+        cells = [cell(order) if k != row["chosen"] else f"**{cell(order)}**" for k, order in enumerate(row["orders"])]
+        yield f"| {shown(row['parameters'])} | {'; '.join(cells)} |"
+
+
+def cell(order: Sequence[Any]) -> str:
+    """An order with its milliseconds."""
+    label, predicted, took = order
+    return f"{label} {1e3 * predicted:.3g} / {1e3 * took:.3g}"
+
+
+def shown(names: Sequence[str]) -> str:
+    """The first name, and how many more there are of its kind."""
+    return f"`{names[0]}`" + (f" and {len(names) - 1} like it" if len(names) > 1 else "")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the arguments, then measures, or writes the page."""
+    options = parsed(arguments)
+    unknown = [name for name in options.models if name not in NAMES]
+    if unknown:
+        raise SystemExit(f"no model is called {unknown[0]!r}; there are {', '.join(NAMES)}")
+    models = cases(small=options.small)
+    common = {"device": options.device, "threads": options.threads, "small": options.small}
+    heads = [
+        {"model": name, "method": "orders", "batch": options.batch or models[name].size, "commit": commit(), **common}
+        for name in options.models or NAMES
+    ]
+    if options.report:
+        records = {r["model"]: r for r in read(options.results) if all(r[k] == v for k, v in common.items())}
+        if not records:
+            raise SystemExit(f"{options.results} has no record of {options.device} with {options.threads} threads")
+        options.out.write_text(page([records[name] for name in NAMES if name in records]), encoding="utf-8")
+        print(f"wrote {options.out}")
+        return
+    for head in tqdm(list(missing(heads, read(options.results), options.redo)), desc="models", smoothing=0):
+        record = in_a_process(measured, head) | origin("clipcompiler", options.device, None)
+        appended(options.results, record)
+        tqdm.write(f"{head['model']:12} {counted(record['rows']) if 'rows' in record else record['reason']}")
+        tqdm.write("\n".join(orders(record)))
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.costs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--results", type=Path, default=Path("costs.jsonl"), help="a line for each model, appended")
+    add("--models", type=lambda text: text.split(","), default=[], help=f"which of {', '.join(NAMES)} (default: all)")
+    add("--redo", nargs="?", const=".*", help="measure again what has a status that fits this pattern")
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--threads", type=int, default=1, help="threads of torch (default: 1)")
+    add("--batch", type=int, help="examples of a batch (default: each model's own)")
+    add("--small", action="store_true", help="tiny models, to see that all runs")
+    add("--report", action="store_true", help="write the page from the results, and measure nothing")
+    add("--out", type=Path, default=PAGE, help=f"the page (default: {PAGE})")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()
