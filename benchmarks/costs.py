@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 import clipcompiler as cc
+from benchmarks.in_process import in_a_process
 from benchmarks.peers.models import NAMES, cases
 from benchmarks.peers.origin import commit, origin
 from benchmarks.peers.results import Record, appended, missing, read
@@ -109,15 +107,6 @@ def measured(head: Record) -> Record:
         "status": "measured", "rows": list(ranking.rows.values()), "chunk": meter.options["chunk"],
         "machine": machine.name,
     }  # fmt: skip
-
-
-def in_a_process(work: Callable[[Record], Record], head: Record) -> Record:
-    """The record of some work in a process of its own; one that says why where that fails."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(work, head).result()
-        except (BrokenProcessPool, RuntimeError, MemoryError, cc.CompileError) as error:
-            return head | {"status": "failed", "reason": f"{type(error).__name__}: {error}".splitlines()[0]}
 
 
 def compared(row: Row) -> bool:

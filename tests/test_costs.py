@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks import costs
+from benchmarks.in_process import in_a_process
 from clipcompiler.plan import Machine
 
 
@@ -50,7 +51,7 @@ def test_a_model_that_is_not_there_is_named():
 
 
 def test_a_process_that_fails_leaves_a_record_that_says_why():
-    found = costs.in_a_process(divided, {"model": "mlp"})
+    found = in_a_process(divided, {"model": "mlp"})
     assert found == {"model": "mlp", "status": "failed", "reason": "RuntimeError: no such device"}
 
 
