@@ -5,11 +5,13 @@ python -m benchmarks.memory --models long,cnn      some models
 python -m benchmarks.memory --report               writes docs/benchmarks/memory.md from the results
 
 Every step has a process of its own: the model, the batch and the compiled step are held before, and are not counted.
+With MALLOC_MMAP_THRESHOLD_=131072 in the environment glibc gives back what is freed, and pages are what is allocated.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -105,7 +107,7 @@ def page(records: Sequence[Record]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     head = (
         f"Measured on {first['date']} by `python -m benchmarks.memory --threads {first['threads']}`, on "
-        f"{first['hardware']}, {versions}, {', '.join(sorted({r['commit'] for r in records}))}."
+        f"{first['hardware']}, {versions}, {', '.join(sorted({r['commit'] for r in records}))}; {first['allocator']}."
     )
     titles = ["model", "N", "ordinary MiB", "fast", "lean", *(f"{share:.0%}" for share in SHARES), "error"]
     lines = ["# Peak memory of a clipped step", "", head, "", ABOUT, "", f"| {' | '.join(titles)} |"]
@@ -179,13 +181,21 @@ def with_results(heads: Sequence[Record], options: argparse.Namespace) -> list[R
     """The records of these heads, those that are missing measured now."""
     heads = [head | {"method": head["mode"]} for head in heads]
     for head in missing(heads, read(options.results), options.redo):
-        record = in_a_process(measured, head) | origin("clipcompiler", options.device, None)
+        record = (
+            in_a_process(measured, head) | origin("clipcompiler", options.device, None) | {"allocator": allocator()}
+        )
         appended(options.results, record)
         peak = record.get("peak")
         shown = record.get("reason", record["status"]) if peak is None else f"{peak / 2**20:.1f} MiB"
         tqdm.write(f"{head['model']:12} {head['mode']:9} {shown}")
     known = {(r["model"], r["mode"], r["commit"]): r for r in read(options.results)}
     return [known[head["model"], head["mode"], head["commit"]] for head in heads]
+
+
+def allocator() -> str:
+    """What glibc is told about memory that is freed."""
+    threshold = os.environ.get("MALLOC_MMAP_THRESHOLD_")
+    return f"MALLOC_MMAP_THRESHOLD_={threshold}" if threshold else "glibc may keep back what is freed"
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -34,7 +34,9 @@ def test_a_mode_promises_a_multiple_and_a_budget_itself():
 
 
 def test_the_page_marks_what_is_more_than_promised():
-    plain = record("ordinary", 100, hardware="a core", versions={"torch": "2"}, date="a day", threads=1)
+    plain = record(
+        "ordinary", 100, hardware="a core", versions={"torch": "2"}, allocator="glibc", date="a day", threads=1
+    )
     refused = {**record("0.3", 0, bytes=30 * MIB), "status": "refused", "least": 41 * MIB}
     page = memory.page([plain, record("fast", 131), record("lean", 80, error=3e-8), refused])
     assert "| m | 4 | 100 | **1.31** | 0.80 |  |  |  |  | refused, 0.41 can | 3.0e-08 |" in page
