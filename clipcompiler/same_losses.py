@@ -125,7 +125,7 @@ def agree(
     return expected is None or (constant is not None and constant.unknown) or same(found, expected)
 
 
-def own_copy(module: Any, dtype: torch.dtype | None) -> Any:
+def own_copy(module: Any, dtype: torch.dtype | None = None) -> Any:
     """A copy that is run in place of the user's module; the module itself where it cannot be copied."""
     try:
         return copied(module, dtype)

@@ -16,6 +16,7 @@ from clipcompiler.memory.fit import fit, ordinary_peak, step_peak
 from clipcompiler.plan import Machine, Plan, fastest_chunk, sizes_of
 from clipcompiler.runtime.compilation import tensors_of
 from clipcompiler.runtime.load import scope_of
+from clipcompiler.same_losses import own_copy
 
 __all__ = ["Subject", "in_chunks"]
 
@@ -89,6 +90,8 @@ def peak_of_step(plan: Plan, program: Program, subject: Subject, m: int) -> Call
 
 
 def peak_of_ordinary(subject: Subject, m: int) -> Callable[[int], int]:
-    """Units → the predicted peak of an ordinary step."""
-    peak = ordinary_peak(subject.model, subject.loss_fn, subject.args, subject.kwargs)
+    """Units → the predicted peak of an ordinary step, of a copy of the model: its forward may keep what it computes."""
+    model, loss_fn = own_copy(subject.model), own_copy(subject.loss_fn)
+    apart = model is not subject.model and (loss_fn is not subject.loss_fn or not isinstance(loss_fn, nn.Module))
+    peak = ordinary_peak(model, loss_fn, subject.args, subject.kwargs, with_data=not apart)
     return lambda size: peak(size * m)

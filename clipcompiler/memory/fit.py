@@ -60,8 +60,13 @@ def step_peak(function: Function, tensors: dict[str, Any], batch: Any, options: 
     return peak
 
 
-def ordinary_peak(model: nn.Module, loss_fn: Any, args: Any, kwargs: Any) -> Callable[[int], int]:
-    """Examples → the peak of a forward and a backward pass of the mean loss."""
+def ordinary_peak(
+    model: nn.Module, loss_fn: Any, args: Any, kwargs: Any, *, with_data: bool = False
+) -> Callable[[int], int]:
+    """Examples → the peak of a forward and a backward pass of the mean loss.
+
+    ``with_data`` runs them: on tensors without data a model might keep some of these.
+    """
     parameters = dict(model.named_parameters())
     tensors = {"parameters": parameters, "buffers": dict(model.named_buffers())}
     trained = {name for name, p in parameters.items() if p.requires_grad}
@@ -84,6 +89,8 @@ def ordinary_peak(model: nn.Module, loss_fn: Any, args: Any, kwargs: Any) -> Cal
     batch = tuple(leaves[k] for k in places)
 
     def peak(size: int) -> int:
+        if with_data:
+            return peak_of_running(step, tensors, batch)
         try:
             return peak_of(step, tensors, batch, size, {})
         except WITHOUT_DATA:  # the forward reads values: where a mask is true

@@ -1,5 +1,7 @@
 """memory=: bytes are kept, the two words are held against an ordinary step, what cannot be kept is an error."""
 
+import threading
+
 import pytest
 import torch
 from comparison import assert_exact, median_norm
@@ -49,6 +51,33 @@ def test_lean_holds_no_more_than_an_ordinary_step():
     step = cc.compile(model, LOSS, memory="lean")
     assert held(step, batch) <= ordinary
     assert "an ordinary step of 64" in step.source
+
+
+class Remembers(torch.nn.Module):
+    """Keeps a bias that it has computed, as LeViT does, and cannot be copied where ``lock`` is given."""
+
+    def __init__(self, lock=None):
+        super().__init__()
+        self.fc, self.bias, self.lock, self.known = torch.nn.Linear(5, 3), torch.nn.Parameter(torch.randn(3)), lock, {}
+
+    def forward(self, x):
+        if self.training:
+            return self.fc(x) + 2 * self.bias
+        if x.device not in self.known:
+            self.known[x.device] = 2 * self.bias.detach()
+        return self.fc(x) + self.known[x.device]
+
+
+@pytest.mark.parametrize("lock", [None, threading.Lock()], ids=["copied", "not copied"])
+def test_a_prediction_leaves_nothing_in_the_model(lock):
+    """No tensor without data is kept: the model runs after it, and computes what it did."""
+    model, batch = Remembers(lock).double(), (torch.randn(4, 5).double(), torch.randint(0, 3, (4,)))
+    model.eval()
+    loss = torch.nn.CrossEntropyLoss(reduction="none")
+    peak_of_ordinary(Subject(model, loss, batch, {}), 1)(4)
+    model.known = {key: value for key, value in model.known.items() if type(value) is not torch.Tensor}
+    assert not model.known
+    torch.testing.assert_close(model(batch[0]), model.train()(batch[0]))
 
 
 def test_fast_looks_at_memory_only_where_there_is_much_of_it():
