@@ -83,7 +83,8 @@ def ordinary_peak(
             given = {k: p.requires_grad_() if k in trained else p for k, p in parameters.items()}
             output = functional_call(model, {**given, **buffers}, inputs, named)
             losses = output if loss_fn is None else loss_fn(output, positional[-1])
-            losses.mean().backward()
+            if losses.requires_grad:  # no trained parameter reaches them otherwise
+                losses.mean().backward()
         return [p.grad for p in given.values()]
 
     batch = tuple(leaves[k] for k in places)
