@@ -67,7 +67,8 @@ def compile(
         memory: the most that a step may hold at its peak, beside the model and the batch: ``"fast"`` at most 1.25 times
             what an ordinary step of this batch holds, ``"lean"`` no more than that, or a number of bytes. Where all
             examples at once need more, they are run in chunks; norms and sums are the same.
-        chunk_size: the examples that are run at a time, where it is to be no choice of the planner's.
+        chunk_size: the examples (with ``examples_per_unit`` the units) that are run at a time, where it is to be no
+            choice of the planner's. Units given at call time stay whole: one of more examples is run by itself.
         autotune: whether the orders of each parameter and the examples at a time are measured, on the batch that the
             step is compiled for, instead of predicted; what is measured is shown on stderr. It takes some tens of
             steps. Units given at call time are planned by predictions.
@@ -80,8 +81,8 @@ def compile(
     Raises:
         TypeError: where ``model`` is no module, or ``clipping`` is no clipping and no function.
         ValueError: where ``max_grad_norm`` is NaN or negative, ``nonfinite``, ``strategy`` or ``memory`` another word,
-            or where ``clipping`` leaves a parameter without a group; at a call with ``unit_ids`` where
-            ``chunk_size`` or ``memory`` in bytes was given.
+            or where ``clipping`` leaves a parameter without a group; at a call with ``unit_ids`` where ``memory`` in
+            bytes was given.
         MemoryBudgetTooSmall: at the first call, where the bytes of ``memory`` cannot be kept; it says the least.
         CompileError: with ``example_inputs``, where no exact clipped gradient can be promised; without them
             the first call raises it.
@@ -113,9 +114,12 @@ def compile(
 
         planned = planner()
         if units:
-            if chunk_size is not None or isinstance(budget, int):
-                raise ValueError("unit_ids run all at once: give neither chunk_size nor memory in bytes with them")
-            return planned, generate(planned)
+            if isinstance(budget, int):
+                raise ValueError(
+                    "what units of any size need cannot be predicted: give no memory in bytes with unit_ids"
+                )
+            by_example = chunked(plan(derived, machine, way, strategy))
+            return planned, generate(planned).chunked_like(by_example)
         program = chunked(planned)
         if not autotune or subject.size == 0:
             return planned, program

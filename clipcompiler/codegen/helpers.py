@@ -43,7 +43,7 @@ WITHIN = "within"
 COUNT_ALL = "count_all"
 
 #: The functions that put the examples of a unit side by side.
-UNITS_OF, GATHERED = "units_of", "gathered"
+UNITS_OF, WHOLE_UNITS, GATHERED = "units_of", "whole_units", "gathered"
 
 #: The function that calls a norm of torch on contiguous tensors, in its backward too.
 CONTIGUOUSLY = "contiguously"
@@ -176,6 +176,21 @@ def units_of(unit_ids):
     present = torch.zeros(examples.shape, device=unit_ids.device)
     examples[unit_of[order], place], present[unit_of[order], place] = order, 1.0
     return ids, unit_of, examples, present
+''',
+    WHOLE_UNITS: '''
+def whole_units(unit_ids, chunk):
+    """ids [N] → the examples of one unit after the other, at most ``chunk`` at a time; all at once where they fit.
+
+    A unit of more examples than that is by itself.
+    """
+    if len(unit_ids) <= chunk:
+        return [slice(None)]
+    counts = [0]
+    for size in torch.unique(unit_ids, return_counts=True)[1].tolist():
+        if counts[-1] and counts[-1] + size > chunk:
+            counts.append(0)
+        counts[-1] += size
+    return torch.argsort(unit_ids, stable=True).split(counts)
 ''',
     GATHERED: '''
 def gathered(x, examples, present=None, dim=0, around=(1, 1)):

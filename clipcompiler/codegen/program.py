@@ -38,5 +38,11 @@ class Program:
         line = f"CHUNK = {chunk}  # examples at a time: {why}"
         return replace(self, source=CHUNK.sub(lambda _: line, self.source, count=1), chunk=chunk)
 
+    def chunked_like(self, other: Program) -> Program:
+        """The same program, taking as many examples at a time as another, for the same reason."""
+        found = CHUNK.search(other.source)
+        line = found.group() if found else ""
+        return replace(self, source=CHUNK.sub(lambda _: line, self.source, count=1), chunk=other.chunk)
+
     def __str__(self) -> str:
         return self.source

@@ -51,7 +51,7 @@ def clipped_gradients(parameters, buffers, {batch}, *, max_grad_norm{options}{ch
     sums = {{}}
 {once}
 
-    def some({batch}):
+    def some({some_batch}):
         """Losses, norms and clip factors of some examples; Σ_n c_n g[n] over them is added to ``sums``."""
         N = {first}.shape[0]{per_unit}
 {body}
@@ -101,6 +101,8 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
     head, once, after = (body.text(part) for part in (body.sections[:ahead], parts[Part.ONCE], parts[Part.AFTER]))
     text = body.text(parts[Part.SOME], indent=" " * 8)
     columns, m = len(plan.groups), traced.examples_per_unit
+    given = (*inputs, "unit_ids") if plan.derived.by_unit else inputs
+    calls = calls_of(given, m, by_unit=plan.derived.by_unit)
     counted = "units" if plan.derived.by_unit else "N"
     options = options_of(plan)
     source = MODULE.format(
@@ -127,14 +129,15 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
         once=once,
         body=text.removeprefix("\n"),
         after=after,
-        chunk_line="" if plan.derived.by_unit else "CHUNK = None  # examples at a time: all\n\n",
-        chunked="" if plan.derived.by_unit else ", chunk=CHUNK",
-        describe_chunk="" if plan.derived.by_unit else CHUNK,
-        calls=calls_of(inputs, m, whole=plan.derived.by_unit),
+        chunk_line="CHUNK = None  # examples at a time: all\n\n",
+        chunked=", chunk=CHUNK",
+        describe_chunk=CHUNK + (WHOLE if plan.derived.by_unit else "."),
+        some_batch=", ".join(given),
+        calls=calls,
         updates=", updates" if traced.updates else "",
         news=";\n        the new values of buffers by name." if traced.updates else ".",
         written=WRITTEN if traced.updates else "",
-        helpers=helpers + "\n" if (helpers := helpers_used(head + once + text + after)) else "",
+        helpers=helpers + "\n" if (helpers := helpers_used(head + once + text + calls + after)) else "",
         gradients="\n".join(f"        {quoted(name)}: {text}," for name, text in gradients.items()),
         names="".join(f"{quoted(name)}, " for name in gradients).rstrip(" "),
         unreached=note,
@@ -149,16 +152,24 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
     )
 
 
-#: The call for all examples at once, and for some at a time.
-WHOLE = "    losses, norms, clip_factors = some({batch})"
+#: The calls for some examples at a time, and for the examples of whole units.
 IN_CHUNKS = """\
     # ── all examples, a chunk of them at a time ───────────────────────────────────────────────────────
     chunk = chunk or N
     rows = [slice(first{m}, (first + chunk){m}) for first in range(0, N, chunk)]
     parts = [some(*(t[part] for t in ({batch}))) for part in rows]
     losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts)) if len(parts) > 1 else parts[0]"""
+IN_WHOLE_UNITS = """\
+    # ── all examples, those of some units at a time ───────────────────────────────────────────────────
+    rows = whole_units(unit_ids, chunk or N)
+    parts = [some(*(t[part] for t in ({batch}))) for part in rows]
+    losses, norms, clip_factors = parts[0]
+    if len(parts) > 1:
+        losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts))
+        losses = losses[torch.cat(rows).argsort()]  # in the order of the batch"""
 CHUNK = """
-        chunk: the examples at a time; all at once where it is None."""
+        chunk: the examples at a time; all at once where it is None"""
+WHOLE = ", always those of whole units."
 
 #: What a ``ClippedStep`` does with the new values of buffers.
 WRITTEN = """
@@ -178,12 +189,12 @@ def options_of(plan: Plan) -> dict[str, str]:
     return options
 
 
-def calls_of(inputs: tuple[str, ...], m: int, *, whole: bool) -> str:
-    """The call for all examples at once, or for each chunk of them."""
-    batch = ", ".join(inputs)
-    if whole:
-        return WHOLE.format(batch=batch)
-    return IN_CHUNKS.format(batch=batch + ("," if len(inputs) == 1 else ""), m="" if m == 1 else f" * {m}")
+def calls_of(given: tuple[str, ...], m: int, *, by_unit: bool) -> str:
+    """The call for each chunk of what ``some`` is given."""
+    batch = ", ".join(given) + ("," if len(given) == 1 else "")
+    if by_unit:
+        return IN_WHOLE_UNITS.format(batch=batch)
+    return IN_CHUNKS.format(batch=batch, m="" if m == 1 else f" * {m}")
 
 
 def any_complex(plan: Plan) -> bool:

@@ -25,7 +25,7 @@ def arranged(g, mixes):
         lines = tuple(re.sub(r"\bself\.(\w+)", lambda m: f"self.{places.get(m[1], '')}{m[1]}", line) for line in lines)
         held = {places[name] + name: shape for name, shape in held.items()}
         aliases = {places[name] + name: places[other] + other for name, other in aliases.items()}
-    return Program(g.inputs, held, lines, aliases, mixes, g.modules, frozen, clipped, way_of(g, clipped))
+    return Program(g.inputs, held, lines, aliases, mixes, g.modules, frozen, clipped, way_of(g))
 
 
 def own_parameters(modules):
@@ -36,12 +36,12 @@ def own_parameters(modules):
         yield from (f"{name}.{key}" for key, _ in module.named_parameters())
 
 
-def way_of(g, clipped):
-    """Options of ``compile`` that change no result. Units of ids run all at once."""
+def way_of(g):
+    """Options of ``compile`` that change no result."""
     if not g.maybe(0.5):
         return {}
     way = {"strategy": g.pick(["auto", "bookkeeping", "reweight", "reweight"]), "memory": g.pick(["fast", "lean"])}
-    if g.maybe(0.7) and not clipped.by_ids:
+    if g.maybe(0.7):
         way["chunk_size"] = g.pick([1, 2, 3])
     return way
 

@@ -120,6 +120,21 @@ def test_units_known_at_call_time(name, loss_fn):
     assert step.verify(*draw(6), unit_ids=torch.tensor([1, 0, 1, 1, 2, 0])) <= 1e-10
 
 
+@pytest.mark.parametrize("strategy", ["auto", "bookkeeping", "reweight"])
+@pytest.mark.parametrize("chunk_size", [1, 4])
+@pytest.mark.parametrize("name", MODELS)
+def test_units_known_at_call_time_stay_whole_in_chunks(name, chunk_size, strategy):
+    """A chunk ends between two units; one unit of more examples is by itself; losses are in the order of the batch."""
+    make, draw = MODELS[name]
+    step = cc.compile(make().double(), one_each, chunk_size=chunk_size, strategy=strategy)
+    for ids in (torch.tensor([7, 2, 2, 9, 2, 7, 2, 4, 2]), torch.zeros(6).long(), torch.arange(5).flip(0)):
+        batch = draw(len(ids))
+        result = assert_like_the_loop(step, one_each, batch, unit_ids=ids)
+        assert result.units.tolist() == sorted(set(ids.tolist()))
+        torch.testing.assert_close(result.losses, one_each(step.model(batch[0]), batch[1]), rtol=1e-9, atol=1e-12)
+    assert f"CHUNK = {chunk_size}  # examples at a time: as given by chunk_size" in step.source
+
+
 def test_units_in_single_precision():
     """The same promise as for examples."""
     ids = torch.randint(0, 4, (16,))
