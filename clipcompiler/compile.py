@@ -9,25 +9,21 @@ from typing import Any
 from torch import Tensor, nn
 
 from clipcompiler.audit import audit
-from clipcompiler.autotune import Meter, tuned_chunk, tuned_plan
 from clipcompiler.axes import analyse
 from clipcompiler.axes.function_of_norms import prove_apart
 from clipcompiler.clipping import Clipping, Flat, Function
-from clipcompiler.codegen import Program, generate
+from clipcompiler.codegen import Program
 from clipcompiler.derive import derive
-from clipcompiler.derive.by_unit import by_unit
 from clipcompiler.dsl import RuleSet
-from clipcompiler.memory import Subject, in_chunks, parsed
-from clipcompiler.plan import STRATEGIES, Choice, Plan, machine_of, plan
+from clipcompiler.fit import Wishes, fitted
+from clipcompiler.memory import Subject, parsed
+from clipcompiler.plan import STRATEGIES, Plan
 from clipcompiler.runtime import CompiledStep, Tools
 from clipcompiler.same_losses import prove_same_losses
 from clipcompiler.trace import trace
 from clipcompiler.verify import verify
 
 __all__ = ["compile"]
-
-#: Chooses among the ways of one parameter.
-Pick = Callable[[list[Choice]], Choice]
 
 
 def compile(
@@ -87,7 +83,8 @@ def compile(
         CompileError: with ``example_inputs``, where no exact clipped gradient can be promised; without them
             the first call raises it.
     """
-    way, budget = clipping_of(clipping), parsed(memory)
+    way = clipping_of(clipping)
+    wishes = Wishes(way, strategy, parsed(memory), chunk_size, autotune)
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy is {strategy!r}: give one of {', '.join(map(repr, STRATEGIES))}")
     known: RuleSet = import_module("clipcompiler.rules").default_rules if rules is None else rules
@@ -102,32 +99,7 @@ def compile(
         prove_apart(way.own_function, known)
         traced = trace(model, loss_fn, args, kwargs, examples_per_unit, lambda op: known.find(op) is not None)
         axes = analyse(traced, known)
-        derived = derive(axes)
-        subject = Subject(model, loss_fn, args, kwargs)
-        machine = machine_of(subject.device)
-
-        def planner(pick: Pick | None = None, share: bool = True) -> Plan:
-            return plan(by_unit(derived) if units else derived, machine, way, strategy, pick, share=share)
-
-        def chunked(planned: Plan) -> Program:
-            return in_chunks(planned, generate(planned), subject, budget, chunk_size, machine)
-
-        planned = planner()
-        if units:
-            if isinstance(budget, int):
-                raise ValueError(
-                    "what units of any size need cannot be predicted: give no memory in bytes with unit_ids"
-                )
-            by_example = chunked(plan(derived, machine, way, strategy))
-            return planned, generate(planned).chunked_like(by_example)
-        program = chunked(planned)
-        if not autotune or subject.size == 0:
-            return planned, program
-        planned = tuned_plan(Meter.of(planned, program, subject), planner)
-        program = chunked(planned)
-        if chunk_size is None:
-            program = tuned_chunk(program, Meter.of(planned, program, subject), subject.size // examples_per_unit)
-        return planned, program
+        return fitted(derive(axes), Subject(model, loss_fn, args, kwargs), wishes, units=units)
 
     step = CompiledStep(
         model,
