@@ -10,6 +10,8 @@ N: the number of examples; ℓ_n: the loss of example n; g[n]: its gradient for 
 import torch
 from torch.nn import functional as F
 
+aten = torch.ops.aten
+
 CHUNK = None  # examples at a time: all
 
 
@@ -32,16 +34,30 @@ def convolution_gradients(x, cotangent, kernel, stride, padding, dilation, group
     """g[n,o,c,k] = Σ_u ȳ[n,o,u] x[n, c, stride·u + dilation·k − front], for every example n.
 
     x is [N, C, *places] and the cotangent [N, O, *u]; padding has a pair (front, back) for each place, negative
-    where x is cut. It takes a few examples at a time, so that their patches stay in the cache.
+    where x is cut. On a CPU one convolution with N times the groups is faster for many sizes: its output, the
+    cotangents as its kernels, where it goes channel by channel; its weight gradient elsewhere. Or else patches are
+    multiplied, those of a few examples at a time, so that they stay in the cache.
     """
     amounts = [amount for pair in reversed(padding) for amount in pair]
-    windows = F.pad(x, amounts) if any(amounts) else x
+    x, cotangent = F.pad(x, amounts) if any(amounts) else x, cotangent.contiguous()
+    x, rank = x.contiguous(), len(kernel)
+    N, C, O, U = x.shape[0], x.shape[1] // groups, cotangent.shape[1] // groups, cotangent[0, 0].numel()
+    if x.is_cpu and not x.is_complex():
+        zeros, image = (0,) * rank, x.flatten(0, 1)[None]
+        if C == O == 1:
+            kernels = cotangent.flatten(0, 1)[:, None]
+            each = torch.convolution(image, kernels, None, dilation, zeros, stride, False, zeros, N * groups)
+            return each.reshape(N, groups, 1, *kernel)
+        if N == 1 or (C >= 8 and C * O <= 64 * U):
+            weight, outputs = x.new_empty(1).expand(N * groups * O, C, *kernel), cotangent.flatten(0, 1)[None]
+            how = stride, zeros, dilation, False, zeros, N * groups, (False, True, False)
+            each = aten.convolution_backward(outputs, image, weight, None, *how)[1]
+            return each.reshape(N, groups * O, C, *kernel)
+    windows = x
     for dim, size in enumerate(kernel):
         span = dilation[dim] * (size - 1) + 1
         windows = windows.unfold(2 + dim, span, stride[dim])[..., :: dilation[dim]]
-    rank = len(kernel)
     windows = windows.permute(0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank))  # [N, C, *k, *u]
-    N, C, O, U = x.shape[0], x.shape[1] // groups, cotangent.shape[1] // groups, cotangent[0, 0].numel()
     K = windows[0, :C].numel() // U
     cotangent = cotangent.reshape(N, groups, O, U)
     each = x.new_empty(N, groups, O, K)
