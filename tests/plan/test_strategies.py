@@ -1,7 +1,4 @@
-"""Orders from pixels and of shared Grams, sums by book-keeping and by a second pass; and growth, fitted."""
-
-import math
-from functools import partial
+"""Orders from pixels and of shared Grams, sums by book-keeping and by a second pass."""
 
 import pytest
 import torch
@@ -10,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import clipcompiler as cc
-from clipcompiler.plan import Machine, Order, candidates, choose
+from clipcompiler.plan import Order, candidates, choose
 from clipcompiler.trace import N
 from paper_models import build
 
@@ -213,38 +210,3 @@ def test_a_value_of_parameters_alone_is_differentiated(strategy, chunk_size):
     model, batch = UsedTurned().double(), (torch.randn(5, 4).double(), torch.randint(0, 4, (5,)))
     bound = median_norm(model, LOSS, batch)
     assert_exact(cc.compile(model, LOSS, max_grad_norm=bound, strategy=strategy, chunk_size=chunk_size), batch)
-
-
-def exponent(cost, sizes):
-    """The slope of log cost over log size."""
-    logs = [(math.log(size), math.log(cost(size))) for size in sizes]
-    (a, b), (c, d) = logs[0], logs[-1]
-    return (d - b) / (c - a)
-
-
-class Sequence(nn.Module):
-    """One linear layer over S positions."""
-
-    def __init__(self):
-        super().__init__()
-        self.fc = nn.Linear(64, 64)
-
-    def forward(self, x):
-        return self.fc(x).square().flatten(1).mean(1)
-
-
-def flops_of(order, positions):
-    """The predicted flops of the norm by one order, not in tiles, for one example."""
-    step = cc.compile(Sequence(), example_inputs=(torch.zeros(2, positions, 64),))
-    (term,) = step.plan["fc.weight"].terms
-    ways = choose.candidates(term.source, "fc.weight", (term,))
-    whole = [way for way in ways if way.order is order and way.trees[0].tile is None]
-    cheapest = min(whole, key=lambda way: way.seconds(Machine()))
-    return float(cheapest.norm.flops.subs(N, 1))
-
-
-def test_grams_grow_with_the_square_of_positions_and_instantiation_with_positions():
-    """Fitted exponents of the predicted flops."""
-    sizes = (64, 128, 256, 512)
-    assert exponent(partial(flops_of, Order.GRAM), sizes) == pytest.approx(2, abs=0.1)
-    assert exponent(partial(flops_of, Order.KEEP), sizes) == pytest.approx(1, abs=0.1)
