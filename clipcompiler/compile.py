@@ -12,12 +12,11 @@ from clipcompiler.audit import audit
 from clipcompiler.axes import analyse
 from clipcompiler.axes.function_of_norms import prove_apart
 from clipcompiler.clipping import Clipping, Flat, Function
-from clipcompiler.codegen import Program
 from clipcompiler.derive import derive
 from clipcompiler.dsl import RuleSet
-from clipcompiler.fit import Wishes, fitted
+from clipcompiler.fit import Fit, Wishes, fitted
 from clipcompiler.memory import Subject, parsed
-from clipcompiler.plan import STRATEGIES, Plan
+from clipcompiler.plan import STRATEGIES
 from clipcompiler.runtime import CompiledStep, Tools
 from clipcompiler.same_losses import prove_same_losses
 from clipcompiler.trace import trace
@@ -79,7 +78,7 @@ def compile(
         ValueError: where ``max_grad_norm`` is NaN or negative, ``nonfinite``, ``strategy`` or ``memory`` another word,
             or where ``clipping`` leaves a parameter without a group; at a call with ``unit_ids`` where ``memory`` in
             bytes was given.
-        MemoryBudgetTooSmall: at the first call, where the bytes of ``memory`` cannot be kept; it says the least.
+        MemoryBudgetTooSmall: at a call, where the bytes of ``memory`` cannot be kept; it says the least that can.
         CompileError: with ``example_inputs``, where no exact clipped gradient can be promised; without them
             the first call raises it.
     """
@@ -95,7 +94,7 @@ def compile(
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         units: bool,
-    ) -> tuple[Plan, Program]:
+    ) -> Fit:
         prove_apart(way.own_function, known)
         traced = trace(model, loss_fn, args, kwargs, examples_per_unit, lambda op: known.find(op) is not None)
         axes = analyse(traced, known)

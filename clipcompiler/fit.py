@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from clipcompiler.autotune import Meter, tuned_chunk, tuned_plan
 from clipcompiler.clipping import Clipping
 from clipcompiler.codegen import Program, generate
 from clipcompiler.derive import Derived
 from clipcompiler.derive.by_unit import by_unit
-from clipcompiler.memory import Subject, in_chunks
+from clipcompiler.memory import Subject, in_chunks, rounded
 from clipcompiler.plan import Choice, Machine, Plan, machine_of, plan
 
-__all__ = ["Wishes", "fitted"]
+__all__ = ["Fit", "Wishes", "fitted"]
 
 #: Chooses among the ways of one parameter.
 Pick = Callable[[list[Choice]], Choice]
@@ -42,7 +43,47 @@ class Wishes:
         return plan(derived, machine, self.clipping, self.strategy, pick, share=share)
 
 
-def fitted(derived: Derived, subject: Subject, wishes: Wishes, *, units: bool) -> tuple[Plan, Program]:
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What is computed, the program for the batch it was made for, and those for batches of other sizes.
+
+    The programs differ in the examples at a time alone: a budget of bytes, or of a share of what an ordinary step
+    holds, is kept for every batch, not for the first.
+
+    Attributes:
+        plan: what is computed.
+        program: its program, for the batch that it was made for.
+        subject: the model and the loss, without a batch.
+        wishes: what was asked for.
+        sample: the plan and the program whose memory is predicted: other ones where units are given at call time.
+        quick: the examples at a time that were measured to be fastest; ``None`` where they are predicted.
+    """
+
+    plan: Plan
+    program: Program
+    subject: Subject
+    wishes: Wishes
+    sample: tuple[Plan, Program]
+    quick: int | None = None
+
+    def rounded(self, examples: int) -> int:
+        """The number of units that a program for so many examples is made for."""
+        units = examples // self.plan.derived.axes.traced.examples_per_unit
+        return 0 if self.wishes.chunk_size is not None else rounded(units, up=isinstance(self.wishes.budget, int))
+
+    def program_for(self, size: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
+        """The program for a number of units, as ``rounded`` gives it, and a batch of that kind.
+
+        Raises:
+            MemoryBudgetTooSmall: where the budget cannot be kept.
+        """
+        subject = self.subject.of(args, kwargs)
+        machine, wishes = machine_of(subject.device), self.wishes
+        own = in_chunks(*self.sample, subject, wishes.budget, wishes.chunk_size, machine, size=size, quick=self.quick)
+        return self.program.chunked_like(own)
+
+
+def fitted(derived: Derived, subject: Subject, wishes: Wishes, *, units: bool) -> Fit:
     """The plan and the program for the device and the batch of a subject.
 
     With ``units`` the privacy units are known at call time only: they stay whole, and as many examples are run at a
@@ -57,26 +98,28 @@ def fitted(derived: Derived, subject: Subject, wishes: Wishes, *, units: bool) -
     planned = wishes.plan(derived, machine)
     if units and isinstance(wishes.budget, int):
         raise ValueError("what units of any size need cannot be predicted: give no memory in bytes with unit_ids")
-    program = in_chunks(planned, generate(planned), subject, wishes.budget, wishes.chunk_size, machine)
+    plain, alone = generate(planned), subject.of((), {})
+    first = Fit(planned, plain, alone, wishes, (planned, plain))
+    program = first.program_for(first.rounded(subject.size), subject.args, subject.kwargs)
     if units:
         by_units = wishes.plan(by_unit(derived), machine)
-        return by_units, generate(by_units).chunked_like(program)
+        return Fit(by_units, generate(by_units).chunked_like(program), alone, wishes, first.sample)
     if not wishes.autotune or subject.size == 0:
-        return planned, program
+        return Fit(planned, program, alone, wishes, first.sample)
     return tuned(derived, subject, wishes, machine, planned, program)
 
 
-def tuned(
-    derived: Derived, subject: Subject, wishes: Wishes, machine: Machine, planned: Plan, program: Program
-) -> tuple[Plan, Program]:
+def tuned(derived: Derived, subject: Subject, wishes: Wishes, machine: Machine, planned: Plan, program: Program) -> Fit:
     """The plan and the examples at a time that take the least time, measured."""
 
     def planner(pick: Pick, share: bool) -> Plan:
         return wishes.plan(derived, machine, pick, share=share)
 
     planned = tuned_plan(Meter.of(planned, program, subject), planner)
-    program = in_chunks(planned, generate(planned), subject, wishes.budget, wishes.chunk_size, machine)
+    plain = generate(planned)
+    first = Fit(planned, plain, subject.of((), {}), wishes, (planned, plain))
+    program = first.program_for(first.rounded(subject.size), subject.args, subject.kwargs)
     if wishes.chunk_size is None:
         units = subject.size // derived.axes.traced.examples_per_unit
         program = tuned_chunk(program, Meter.of(planned, program, subject), units)
-    return planned, program
+    return Fit(planned, program, first.subject, wishes, first.sample, program.chunk)

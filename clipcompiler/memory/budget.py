@@ -13,7 +13,7 @@ from typing import Any
 
 from clipcompiler.errors import MemoryBudgetTooSmall
 
-__all__ = ["Budget", "Memory", "parsed", "within"]
+__all__ = ["Budget", "Memory", "parsed", "rounded", "within"]
 
 #: A budget as it is given to ``compile``.
 Budget = str | int
@@ -76,3 +76,13 @@ def within(budget: int, peak: Callable[[int], int], size: int) -> int:
         middle = min(max(guess, low + 1), high - 1)
         low, high = (middle, high) if known(middle) <= budget else (low, middle)
     return low
+
+
+def rounded(size: int, *, up: bool) -> int:
+    """A size to four binary digits: what is chosen for it holds for those that are rounded to it.
+
+    Bytes that are kept for more examples are kept for fewer: up. What an ordinary step of fewer examples holds, one of
+    more holds too: down.
+    """
+    step = 1 << max(0, size.bit_length() - 4)
+    return -(-size // step) * step if up else size // step * step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ __all__ = ["Subject", "in_chunks"]
 
 #: Activations of a batch, in bytes, below which "fast" does not look at memory at all.
 SMALL = 32 * 2**20
-FASTEST = "the fastest predicted for {}"
+PREDICTED, MEASURED = "the fastest predicted for {}", "the fastest measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,10 @@ class Subject:
         """The number of examples."""
         return self.batch[0].shape[0]
 
+    def of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Subject:
+        """The same model and loss with another batch."""
+        return replace(self, args=args, kwargs=kwargs)
+
     @property
     def device(self) -> torch.device:
         """Where the model computes."""
@@ -52,9 +56,20 @@ class Subject:
 
 
 def in_chunks(
-    plan: Plan, program: Program, subject: Subject, budget: Budget, chunk_size: int | None, machine: Machine
+    plan: Plan,
+    program: Program,
+    subject: Subject,
+    budget: Budget,
+    chunk_size: int | None,
+    machine: Machine,
+    *,
+    size: int,
+    quick: int | None = None,
 ) -> Program:
     """The program with its examples at a time: as they are given, or as are fastest of those that a budget allows.
+
+    ``size`` is the number of units to choose for, of the kind of the subject's batch; ``quick`` the fastest, where it
+    is known.
 
     Raises:
         ValueError: where ``chunk_size`` is no positive number.
@@ -64,16 +79,15 @@ def in_chunks(
         if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
             raise ValueError(f"chunk_size is {chunk_size!r}: give a whole number of examples, 1 or more")
         return program.in_chunks(chunk_size, "as given by chunk_size")
-    m = plan.derived.axes.traced.examples_per_unit
-    size = subject.batch[0].shape[0] // m
     if size == 0:
         return program
-    sizes = sizes_of(plan)
-    quick = fastest_chunk(sizes, size, machine)
+    m, sizes = plan.derived.axes.traced.examples_per_unit, sizes_of(plan)
+    fastest = MEASURED if quick else PREDICTED.format(size)
+    quick = quick or fastest_chunk(sizes, size, machine)
     if budget == "fast" and size * sizes.activations < SMALL:
-        return program.in_chunks(quick, FASTEST.format(size)) if quick < size else program
+        return program.in_chunks(quick, fastest) if quick < size else program
     found = fit(budget, peak_of_step(plan, program, subject, m), peak_of_ordinary(subject, m), size, quick)
-    why = [FASTEST.format(size)] if found.chunk == quick < size else []
+    why = [fastest] if found.chunk == quick < size else []
     why += [f"{found.peak / 2**20:.0f} MiB at the peak"]
     why += [] if found.ordinary is None else [f"an ordinary step of {size} {found.ordinary / 2**20:.0f} MiB"]
     return program.in_chunks(found.chunk, ", ".join(why))

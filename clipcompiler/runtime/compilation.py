@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,27 @@ from clipcompiler.runtime.fingerprint import closed_over, identified
 from clipcompiler.runtime.load import load
 from clipcompiler.runtime.result import ClippedGradients
 
-__all__ = ["Compilation", "Loss", "modules_of", "named", "tensors_of"]
+__all__ = ["Compilation", "Fitted", "Loss", "modules_of", "named", "tensors_of"]
 
 Loss = Callable[..., Tensor]
+
+
+class Fitted(Protocol):
+    """What the pipeline made of a model: a plan, and programs that differ in the examples at a time."""
+
+    @property
+    def plan(self) -> Plan:
+        """What is computed."""
+
+    @property
+    def program(self) -> Program:
+        """The program for the batch that it was made for."""
+
+    def rounded(self, examples: int) -> int:
+        """The size that stands for a number of examples: one program serves all that have it."""
+
+    def program_for(self, size: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
+        """The program for such a size, and a batch of that kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +52,8 @@ class Compilation:
         parameters: the model's parameters by name.
         buffers: where to find the buffers and constants the program reads.
         alive: what the fingerprint knows by identity, kept alive so that no other object gets that identity.
+        fitted: what gives the programs for batches of other sizes.
+        sizes: the same with those programs, by size.
     """
 
     plan: Plan
@@ -42,10 +62,13 @@ class Compilation:
     parameters: Mapping[str, nn.Parameter]
     buffers: Callable[[], dict[str, Tensor]]
     alive: tuple[object, ...]
+    fitted: Fitted
+    sizes: dict[int, Compilation] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, plan: Plan, program: Program, model: nn.Module, loss_fn: object) -> Compilation:
-        """Loads a program and finds the model's tensors for it, those of the loss under ``loss_fn.``."""
+    def of(cls, fitted: Fitted, examples: int, model: nn.Module, loss_fn: object) -> Compilation:
+        """Loads the program for some examples and finds the model's tensors, those of the loss under ``loss_fn.``."""
+        plan, program = fitted.plan, fitted.program
         roots = modules_of(model, loss_fn)
         parameters = named(roots, lambda root: root.named_parameters(remove_duplicate=False))
 
@@ -53,7 +76,19 @@ class Compilation:
             return buffers_of(plan, program, roots)
 
         function = load(program, type(model).__name__)
-        return cls(plan, program, function, parameters, buffers, (loss_fn, *closed_over(loss_fn), *identified(roots)))
+        alive = loss_fn, *closed_over(loss_fn), *identified(roots)
+        made = cls(plan, program, function, parameters, buffers, alive, fitted)
+        made.sizes[fitted.rounded(examples)] = made
+        return made
+
+    def for_examples(self, examples: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compilation:
+        """The same with as many examples at a time as suit a batch of another size."""
+        size = self.fitted.rounded(examples)
+        if size not in self.sizes:
+            program = self.fitted.program_for(size, args, kwargs)
+            function = load(program, self.plan.derived.axes.traced.model)
+            self.sizes[size] = replace(self, program=program, function=function)
+        return self.sizes[size]
 
     def run(
         self,

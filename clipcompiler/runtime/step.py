@@ -11,12 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from clipcompiler.clipping import Clipping, Flat
-from clipcompiler.codegen import Program
 from clipcompiler.errors import InvalidBatch, UntraceableModel
-from clipcompiler.plan import Plan
 from clipcompiler.runtime.batch import Batch, batch_of, caller, ids_of
 from clipcompiler.runtime.bounded import Bounded
-from clipcompiler.runtime.compilation import Compilation, Loss, modules_of
+from clipcompiler.runtime.compilation import Compilation, Fitted, Loss, modules_of
 from clipcompiler.runtime.findings import Audit
 from clipcompiler.runtime.fingerprint import (
     fingerprint_of_batch,
@@ -32,8 +30,8 @@ __all__ = ["CompiledStep"]
 #: Programs kept for other states of the model and kinds of batches; the one used longest ago goes first.
 KEPT = 32
 
-#: (model, loss function, arguments, keyword arguments, units at call time?) → the plan and the program.
-Compiler = Callable[[nn.Module, Loss | None, tuple[Any, ...], dict[str, Any], bool], tuple[Plan, Program]]
+#: (model, loss function, arguments, keyword arguments, units at call time?) → the plan and the programs.
+Compiler = Callable[[nn.Module, Loss | None, tuple[Any, ...], dict[str, Any], bool], Fitted]
 #: (step, arguments, keyword arguments, unit ids, tolerance) → the largest relative error.
 Verifier = Callable[["CompiledStep", tuple[Any, ...], dict[str, Any], Tensor | None, float], float]
 #: (step, arguments, keyword arguments, unit ids, …) → what the searches found.
@@ -197,14 +195,15 @@ class CompiledStep(Bounded, Inspected, nn.Module):
         )
         found = self._programs.pop(key, None)
         if found is None:
-            plan, program = self.tools.compile(self.model, self.loss_fn, args, kwargs, unit_ids is not None)
+            fitted = self.tools.compile(self.model, self.loss_fn, args, kwargs, unit_ids is not None)
             self.compilations += 1
-            found = Compilation.of(plan, program, self.model, self.loss_fn)
+            found = Compilation.of(fitted, batch.size, self.model, self.loss_fn)
             self.tools.prove(self, found, args, kwargs, unit_ids)
-        self._programs[key] = self._latest = found
+        self._programs[key] = found
         if len(self._programs) > KEPT:
             del self._programs[next(iter(self._programs))]
-        return found
+        self._latest = found.for_examples(batch.size, args, kwargs)
+        return self._latest
 
     def retrace(self) -> None:
         """Forgets every program, so that the next call traces the model again."""

@@ -23,13 +23,13 @@ def test_a_tuned_step_is_exact_and_says_what_was_measured(name, capfd):
     model, batch = build(name, width=0.2).double(), batch_of(6)
     step = cc.compile(model, LOSS, max_grad_norm=median_norm(model, LOSS, batch), autotune=True)
     assert_exact(step, batch)
+    assert "the fastest measured for 6" in step.source
     assert_exact(step, tuple(t[:1] for t in batch))
     shown = capfd.readouterr().err
     assert "autotune: norms and sums of a step: as predicted" in shown
     assert "autotune: a step by examples at a time: 6: " in shown
     for choice in step.plan.choices:
         assert f"autotune: {choice.name}: measured: " in shown
-    assert "the fastest measured for 6" in step.source
 
 
 def test_the_slower_way_is_not_chosen(monkeypatch):

@@ -8,7 +8,7 @@ from comparison import assert_exact, median_norm
 from test_liveness import LOSS, Deep, batch_of
 
 import clipcompiler as cc
-from clipcompiler.memory.budget import parsed, within
+from clipcompiler.memory.budget import parsed, rounded, within
 from clipcompiler.memory.chunks import Subject, peak_of_ordinary
 from clipcompiler.memory.liveness import Liveness
 
@@ -51,6 +51,41 @@ def test_lean_holds_no_more_than_an_ordinary_step():
     step = cc.compile(model, LOSS, memory="lean")
     assert held(step, batch) <= ordinary
     assert "an ordinary step of 64" in step.source
+
+
+@pytest.mark.parametrize("first", [0, 1, 4, 64])
+def test_a_budget_is_kept_for_every_batch_whatever_the_first_one_was(first):
+    """One compilation; the examples at a time follow the batch, and the program that is shown is the one that runs."""
+    torch.manual_seed(0)
+    model, batch = Deep(), batch_of(64)
+    budget = int(0.4 * held(cc.compile(model, LOSS, chunk_size=64), batch))
+    step = cc.compile(model, LOSS, memory=budget).prepare(*batch_of(first))
+    assert held(step, batch) <= budget
+    assert "CHUNK = None" not in step.source
+    assert held(step, batch_of(3)) <= budget
+    assert "CHUNK = None" in step.source
+    assert step.compilations == 1
+
+
+@pytest.mark.parametrize("sizes", [(1, 64, 8), (64, 8, 1)])
+def test_lean_is_lean_for_every_batch(sizes):
+    """What an ordinary step of the same batch holds, of whatever batch it was compiled for."""
+    model, step = Deep(), None
+    for size in sizes:
+        batch = batch_of(size)
+        step = step or cc.compile(model, LOSS, memory="lean")
+        assert held(step, batch) <= peak_of_ordinary(Subject(model, LOSS, batch, {}), 1)(size)
+    assert step.compilations == 1
+
+
+@pytest.mark.parametrize("up", [False, True])
+def test_sizes_are_rounded_to_four_binary_digits(up):
+    """By less than an eighth; those that are round stay as they are."""
+    for size in range(2000):
+        found = rounded(size, up=up)
+        assert rounded(found, up=up) == found
+        assert (size <= found < 9 / 8 * size + 1) if up else (7 / 8 * size - 1 < found <= size)
+    assert len({rounded(size, up=up) for size in range(64, 128)}) <= 9
 
 
 class Remembers(torch.nn.Module):
