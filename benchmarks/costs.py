@@ -10,7 +10,6 @@ that is.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 import clipcompiler as cc
+from benchmarks.command_line import common, options_of, records
 from benchmarks.in_process import in_a_process
 from benchmarks.peers.models import NAMES, cases
 from benchmarks.peers.origin import commit, origin
@@ -207,46 +207,23 @@ def shown(names: Sequence[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the arguments, then measures, or writes the page."""
-    options = parsed(arguments)
-    unknown = [name for name in options.models if name not in NAMES]
-    if unknown:
-        raise SystemExit(f"no model is called {unknown[0]!r}; there are {', '.join(NAMES)}")
-    models = cases(small=options.small)
-    common = {"device": options.device, "threads": options.threads, "small": options.small}
-    heads = [
-        {"model": name, "method": "orders", "batch": options.batch or models[name].size, "commit": commit(), **common}
-        for name in options.models or NAMES
-    ]
+    options = options_of(arguments, "benchmarks.costs", __doc__, NAMES, PAGE)
     if options.report:
-        records = {r["model"]: r for r in read(options.results) if all(r[k] == v for k, v in common.items())}
-        if not records:
-            raise SystemExit(f"{options.results} has no record of {options.device} with {options.threads} threads")
-        options.out.write_text(page([records[name] for name in NAMES if name in records]), encoding="utf-8")
+        last = {r["model"]: r for r in records(options)}
+        options.out.write_text(page([last[name] for name in NAMES if name in last]), encoding="utf-8")
         print(f"wrote {options.out}")
         return
+    models = cases(small=options.small)
+    heads = [
+        {"model": name, "method": "orders", "batch": options.batch or models[name].size, "commit": commit()}
+        | common(options)
+        for name in options.models or NAMES
+    ]
     for head in tqdm(list(missing(heads, read(options.results), options.redo)), desc="models", smoothing=0):
         record = in_a_process(measured, head) | origin("clipcompiler", options.device, None)
         appended(options.results, record)
         tqdm.write(f"{head['model']:12} {counted(record['rows']) if 'rows' in record else record['reason']}")
         tqdm.write("\n".join(orders(record)))
-
-
-def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.costs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--results", type=Path, default=Path("costs.jsonl"), help="a line for each model, appended")
-    add("--models", type=lambda text: text.split(","), default=[], help=f"which of {', '.join(NAMES)} (default: all)")
-    add("--redo", nargs="?", const=".*", help="measure again what has a status that fits this pattern")
-    add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--threads", type=int, default=1, help="threads of torch (default: 1)")
-    add("--batch", type=int, help="examples of a batch (default: each model's own)")
-    add("--small", action="store_true", help="tiny models, to see that all runs")
-    add("--report", action="store_true", help="write the page from the results, and measure nothing")
-    add("--out", type=Path, default=PAGE, help=f"the page (default: {PAGE})")
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 import baselines
 import clipcompiler as cc
+from benchmarks.command_line import common, options_of, records
 from benchmarks.in_process import in_a_process
 from benchmarks.peers.memory import peak_of
 from benchmarks.peers.models import Case, cases
@@ -156,21 +157,15 @@ def promises(records: Sequence[Record]) -> Iterator[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the arguments, then measures, or writes the page."""
-    options = parsed(arguments)
-    every = models(small=options.small)
-    unknown = [name for name in options.models if name not in every]
-    if unknown:
-        raise SystemExit(f"no model is called {unknown[0]!r}; there are {', '.join(every)}")
-    common = {"device": options.device, "threads": options.threads, "small": options.small}
+    every = models()
+    options = options_of(arguments, "benchmarks.memory", __doc__, every, PAGE)
     if options.report:
-        last = [r for r in read(options.results) if all(r[k] == v for k, v in common.items())]
-        if not last:
-            raise SystemExit(f"{options.results} has no record of {options.device} with {options.threads} threads")
-        options.out.write_text(page(last), encoding="utf-8")
+        options.out.write_text(page(records(options)), encoding="utf-8")
         print(f"wrote {options.out}")
         return
+    every = models(small=options.small)
     for name in tqdm(options.models or list(every), desc="models", smoothing=0):
-        head = {"model": name, "batch": options.batch or every[name].size, "commit": commit(), **common}
+        head = {"model": name, "batch": options.batch or every[name].size, "commit": commit(), **common(options)}
         (plain,) = with_results([head | {"mode": "ordinary"}], options)
         if plain.get("peak") is not None:
             given = [head | {"mode": str(share), "bytes": int(share * plain["peak"])} for share in SHARES]
@@ -196,26 +191,6 @@ def allocator() -> str:
     """What glibc is told about memory that is freed."""
     threshold = os.environ.get("MALLOC_MMAP_THRESHOLD_")
     return f"MALLOC_MMAP_THRESHOLD_={threshold}" if threshold else "glibc may keep back what is freed"
-
-
-def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.memory", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--results", type=Path, default=Path("memory.jsonl"), help="a line for each measurement, appended")
-    add(
-        "--models", type=lambda text: text.split(","), default=[], help=f"which of {', '.join(models())} (default: all)"
-    )
-    add("--redo", nargs="?", const=".*", help="measure again what has a status that fits this pattern")
-    add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--threads", type=int, default=1, help="threads of torch (default: 1)")
-    add("--batch", type=int, help="examples of a batch (default: each model's own)")
-    add("--small", action="store_true", help="tiny models, to see that all runs")
-    add("--report", action="store_true", help="write the page from the results, and measure nothing")
-    add("--out", type=Path, default=PAGE, help=f"the page (default: {PAGE})")
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
