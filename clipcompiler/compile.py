@@ -20,6 +20,7 @@ from clipcompiler.plan import STRATEGIES
 from clipcompiler.runtime import CompiledStep, Tools
 from clipcompiler.same_losses import prove_same_losses
 from clipcompiler.trace import trace
+from clipcompiler.trace.lengths import Declared, declared
 from clipcompiler.verify import verify
 
 __all__ = ["compile"]
@@ -38,6 +39,7 @@ def compile(
     memory: str | int = "fast",
     chunk_size: int | None = None,
     autotune: bool = False,
+    dynamic: Declared | None = None,
     example_inputs: tuple[Any, ...] | None = None,
 ) -> CompiledStep:
     """Compiles a model and a loss into a step that computes clipped per-example gradients.
@@ -67,6 +69,9 @@ def compile(
         autotune: whether the orders of each parameter and the examples at a time are measured, on the batch that the
             step is compiled for, instead of predicted; what is measured is shown on stderr. It takes some tens of
             steps. Units given at call time are planned by predictions.
+        dynamic: sizes of the batch that vary from call to call, beside the number of examples: for each input by its name
+            (``target`` for the target) the dims, and a letter for each, as ``{"tokens": {1: "T"}, "target": {1: "T"}}``.
+            One program serves every T ≥ 2; what is cheaper for a short batch than for a long one is decided in it.
         example_inputs: a batch (inputs, then the target) to trace with at once; without it the step is traced
             at its first call.
 
@@ -94,9 +99,10 @@ def compile(
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         units: bool,
+        lengths: Declared,
     ) -> Fit:
         prove_apart(way.own_function, known)
-        traced = trace(model, loss_fn, args, kwargs, examples_per_unit, lambda op: known.find(op) is not None)
+        traced = trace(model, loss_fn, args, kwargs, examples_per_unit, lambda op: known.find(op) is not None, lengths)
         axes = analyse(traced, known)
         return fitted(derive(axes), Subject(model, loss_fn, args, kwargs), wishes, units=units)
 
@@ -108,6 +114,7 @@ def compile(
         clipping=way,
         examples_per_unit=examples_per_unit,
         nonfinite=nonfinite,
+        dynamic=declared(dynamic),
     )
     if example_inputs is not None:
         step.prepare(*example_inputs)

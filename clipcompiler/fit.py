@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from clipcompiler.autotune import Meter, tuned_chunk, tuned_plan
 from clipcompiler.clipping import Clipping
@@ -13,6 +15,7 @@ from clipcompiler.derive import Derived
 from clipcompiler.derive.by_unit import by_unit
 from clipcompiler.memory import Subject, in_chunks, rounded
 from clipcompiler.plan import Choice, Machine, Plan, machine_of, plan
+from clipcompiler.trace.lengths import of_lengths
 
 __all__ = ["Fit", "Wishes", "fitted"]
 
@@ -66,18 +69,24 @@ class Fit:
     sample: tuple[Plan, Program]
     quick: int | None = None
 
-    def rounded(self, examples: int) -> int:
-        """The number of units that a program for so many examples is made for."""
-        units = examples // self.plan.derived.axes.traced.examples_per_unit
-        return 0 if self.wishes.chunk_size is not None else rounded(units, up=isinstance(self.wishes.budget, int))
+    def rounded(self, batch: Sequence[Tensor]) -> tuple[int, ...]:
+        """The number of units, and the lengths, that a program for such a batch is made for."""
+        if self.wishes.chunk_size is not None:
+            return (0,)
+        traced, up = self.plan.derived.axes.traced, isinstance(self.wishes.budget, int)
+        sizes = [batch[0].shape[0] // traced.examples_per_unit]
+        sizes += [batch[place].shape[dim] for (place, dim), *_ in (x.places for x in traced.lengths)]
+        return tuple(rounded(size, up=up) for size in sizes)
 
-    def program_for(self, size: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
-        """The program for a number of units, as ``rounded`` gives it, and a batch of that kind.
+    def program_for(self, sizes: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
+        """The program for a number of units and some lengths, as ``rounded`` gives them, and a batch of that kind.
 
         Raises:
             MemoryBudgetTooSmall: where the budget cannot be kept.
         """
-        subject = self.subject.of(args, kwargs)
+        size, *own = sizes
+        lengths = dict(zip(self.plan.derived.axes.traced.lengths, own, strict=False))
+        subject = self.subject.of(*of_lengths((args, kwargs), lengths))
         machine, wishes = machine_of(subject.device), self.wishes
         own = in_chunks(*self.sample, subject, wishes.budget, wishes.chunk_size, machine, size=size, quick=self.quick)
         return self.program.chunked_like(own)
@@ -100,7 +109,7 @@ def fitted(derived: Derived, subject: Subject, wishes: Wishes, *, units: bool) -
         raise ValueError("what units of any size need cannot be predicted: give no memory in bytes with unit_ids")
     plain, alone = generate(planned), subject.of((), {})
     first = Fit(planned, plain, alone, wishes, (planned, plain))
-    program = first.program_for(first.rounded(subject.size), subject.args, subject.kwargs)
+    program = first.program_for(first.rounded(subject.batch), subject.args, subject.kwargs)
     if units:
         by_units = wishes.plan(by_unit(derived), machine)
         return Fit(by_units, generate(by_units).chunked_like(program), alone, wishes, first.sample)
@@ -118,7 +127,7 @@ def tuned(derived: Derived, subject: Subject, wishes: Wishes, machine: Machine, 
     planned = tuned_plan(Meter.of(planned, program, subject), planner)
     plain = generate(planned)
     first = Fit(planned, plain, subject.of((), {}), wishes, (planned, plain))
-    program = first.program_for(first.rounded(subject.size), subject.args, subject.kwargs)
+    program = first.program_for(first.rounded(subject.batch), subject.args, subject.kwargs)
     if wishes.chunk_size is None:
         units = subject.size // derived.axes.traced.examples_per_unit
         program = tuned_chunk(program, Meter.of(planned, program, subject), units)

@@ -41,10 +41,10 @@ def take(left: list[Axis], size: Any) -> Dim | None:
             if not examples:
                 return None
             examples = False
-        elif number % axis.size == 0:
-            number //= axis.size
-        elif axis.size % number == 0 and number != 1:
-            left.insert(0, Axis(axis.size // number))
+        elif (rest := quotient(number, axis.size)) is not None:
+            number = rest
+        elif (rest := quotient(axis.size, number)) is not None and number != 1:
+            left.insert(0, Axis(rest))
             axis, number = Axis(number), 1
         else:
             return None
@@ -52,11 +52,21 @@ def take(left: list[Axis], size: Any) -> Dim | None:
     return merged(taken)
 
 
-def split_examples(size: Any) -> tuple[int | None, bool]:
-    """A size as a number, times N or not; (None, False) for any other expression."""
+def quotient(size: Any, part: Any) -> Any | None:
+    """size / part where it is a whole number, or a product of whole numbers and lengths."""
+    rest = sympy.cancel(sympy.sympify(size) / part)
+    if sympy.denom(rest) != 1:
+        return None
+    return int(rest) if rest.is_Integer else rest
+
+
+def split_examples(size: Any) -> tuple[Any | None, bool]:
+    """A size as a number (or a product of lengths), times N or not; (None, False) for any other expression."""
     if isinstance(size, int):
         return size, False
+    if N not in size.free_symbols:
+        return size, False
     rest = sympy.cancel(size / N)
-    if rest.is_Integer:
-        return int(rest), True
-    return None, False
+    if N in rest.free_symbols or sympy.denom(rest) != 1:
+        return None, False
+    return (int(rest) if rest.is_Integer else rest), True

@@ -30,7 +30,7 @@ def generate(plan: Plan) -> Program:
     """
     derived = plan.derived
     traced = derived.axes.traced
-    names = Names()
+    names = Names(str(x.letter) for x in traced.lengths)
     inputs = {name: names.fresh(name) for name in traced.inputs}
     body = Body(names)
     leaves = {c.source: None for c in plan.choices if c.reweighted}

@@ -43,7 +43,7 @@ def clipped_gradients(parameters, buffers, {batch}, *, max_grad_norm{options}{ch
     Returns:
         losses [N], norms {shape}, clip_factors {shape}, and the clipped sums by name, in the dtype of the norms{news}
     """{head}
-    N = {first}.shape[0]{per_unit}
+    N = {first}.shape[0]{per_unit}{lengths}
     if N == 0:  # nothing to sum
         none = {empty}
         sums = {{name: torch.zeros_like(parameters[name], dtype={wide}) for name in GRADIENTS}}
@@ -123,6 +123,7 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
         version=__version__,
         batch=", ".join(inputs),
         first=inputs[0],
+        lengths="".join(f"\n    {x.letter} = {inputs[x.places[0][0]]}.shape[{x.places[0][1]}]" for x in traced.lengths),
         empty=empty(f"parameters[{quoted(first)}]" if first else inputs[0], columns, plan),
         head=head,
         wide="torch.promote_types(parameters[name].dtype, none.dtype)" if any_complex(plan) else "none.dtype",

@@ -57,6 +57,7 @@ def plan(
             groups, or a recurrent layer.
     """
     machine, clipping = machine or Machine(), clipping or Flat()
+    machine = replace(machine, lengths=derived.axes.traced.usual)
     functions = derived.functions
     groups = clipping.groups([p.name for p in derived.axes.traced.parameters.values() if p.trainable])
     group_of = {name: group for group in groups for name in group.parameters}
@@ -136,4 +137,4 @@ def folded_into(host: Choice, bias: Choice) -> Choice:
 def cheapest(ways: list[Choice], machine: Machine) -> Choice:
     """The way of the least predicted time, with the reason."""
     best = min(ways, key=lambda way: way.seconds(machine))
-    return replace(best, why=reason(best))
+    return replace(best, why=reason(best, machine.lengths))

@@ -10,6 +10,7 @@ what one op writes the next finds in the cache.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +78,13 @@ def fastest_chunk(sizes: Sizes, examples: int, machine: Machine) -> int:
 
 def sizes_of(plan: Plan) -> Sizes:
     """The sizes of a plan's step."""
-    axes = plan.derived.axes
+    axes, usual = plan.derived.axes, plan.derived.axes.traced.usual
     forward = activations(axes)
     formed = [choice for choice in plan.choices if choice.instantiates and choice.terms]
-    kept = [ITEMSIZE * one(choice.terms[0].each.size) for choice in formed]
+    kept = [ITEMSIZE * one(choice.terms[0].each.size, usual) for choice in formed]
     trained = [p.shape for p in axes.traced.parameters.values() if p.trainable]
     calls = sum(calls_of(axes, node) for node in axes.traced.ops())
-    return Sizes((*forward, *kept), ITEMSIZE * sum(map(math.prod, trained)), calls, float(one(plan.ordinary)))
+    return Sizes((*forward, *kept), ITEMSIZE * sum(map(math.prod, trained)), calls, float(one(plan.ordinary, usual)))
 
 
 def calls_of(axes: Axes, node: fx.Node) -> int:
@@ -91,7 +92,7 @@ def calls_of(axes: Axes, node: fx.Node) -> int:
     if is_view(node.target):
         return 0
     layer = str(node.target).startswith("clipcompiler.") and "_layer" in str(node.target)
-    return 12 * int(axes.traced.shape(node, 0)[0]) if layer else 1
+    return 12 * one(axes.traced.shape(node, 0)[0], axes.traced.usual) if layer else 1
 
 
 def activations(axes: Axes) -> list[int]:
@@ -102,13 +103,16 @@ def activations(axes: Axes) -> list[int]:
             value = node.meta.get("val")
             values = value if isinstance(value, (list, tuple)) else [value]
             tensors = [v for v in values if isinstance(v, Tensor)]
-            found += [one(sympy.prod([axes.traced.extent(x) for x in v.shape])) * v.element_size() for v in tensors]
+            found += [
+                one(sympy.prod([axes.traced.extent(x) for x in v.shape]), axes.traced.usual) * v.element_size()
+                for v in tensors
+            ]
     return found
 
 
-def one(size: Any) -> int:
-    """An extent for one example."""
-    return int(sympy.sympify(size).subs({N: 1, UNITS: 1, MEMBERS: NOMINAL_UNIT}))
+def one(size: Any, usual: Mapping[sympy.Symbol, int]) -> int:
+    """An extent for one example, of the usual lengths."""
+    return int(sympy.sympify(size).subs({N: 1, UNITS: 1, MEMBERS: NOMINAL_UNIT, **usual}))
 
 
 def is_view(target: Any) -> bool:

@@ -31,7 +31,7 @@ class Cost:
 
     def seconds(self, machine: Machine) -> float:
         """The predicted time at the nominal batch size, in units of the nominal size."""
-        at = {N: NOMINAL_BATCH, UNITS: NOMINAL_BATCH // NOMINAL_UNIT, MEMBERS: NOMINAL_UNIT}
+        at = {N: NOMINAL_BATCH, UNITS: NOMINAL_BATCH // NOMINAL_UNIT, MEMBERS: NOMINAL_UNIT, **machine.lengths}
         flops, moved = (float(sympy.sympify(x).subs(at)) for x in (self.flops, self.bytes))
         return machine.seconds(flops, moved, self.calls)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import sympy
 
 __all__ = ["NOMINAL_BATCH", "NOMINAL_UNIT", "Machine"]
 
@@ -24,6 +27,7 @@ class Machine:
         reused: bytes of the largest tensor whose memory the allocator keeps and hands out again; others are fresh.
         cache: bytes that stay in the cache between one op and the next.
         name: what was measured, and when; "nominal" where nothing was.
+        lengths: the usual lengths of a batch, at which costs are compared.
     """
 
     flops: float = 5e10
@@ -33,6 +37,7 @@ class Machine:
     reused: float = 32 * 2**20
     cache: float = 16 * 2**20
     name: str = "nominal"
+    lengths: Mapping[sympy.Symbol, int] = field(default_factory=dict, compare=False)
 
     def seconds(self, flops: float, bytes: float, calls: int) -> float:
         """The predicted time of some work."""

@@ -71,4 +71,4 @@ class Plan:
         )
         unreached = [p.name for p in self.derived.unreached]
         frozen = [p.name for p in self.derived.axes.traced.parameters.values() if not p.trainable]
-        return table(self.choices, unreached, frozen, totals)
+        return table(self.choices, unreached, frozen, totals, self.derived.axes.traced.usual)

@@ -7,7 +7,12 @@ instantiating costs S·O·I products, the Gram S²·(O + I).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import sympy
 
 from clipcompiler.algebra import Affine, Letter, Network
 from clipcompiler.derive.by_unit import MEMBER
@@ -19,22 +24,26 @@ from clipcompiler.trace.source import op_name
 
 __all__ = ["reason"]
 
+#: The usual sizes of what is a letter in an extent.
+Lengths = Mapping[sympy.Symbol, int]
+NONE: Lengths = MappingProxyType({})
 
-def reason(best: Choice) -> str:
-    """One line: both sides of the comparison that decided, or what made one unnecessary."""
+
+def reason(best: Choice, lengths: Lengths = NONE) -> str:
+    """One line: both sides of the comparison that decided, at the usual lengths, or what made one unnecessary."""
     uses = sum(len(term.uses) for term in best.terms)
     if best.order is Order.CROSSED:
         return f"{uses} uses in {len(best.terms)} equations: their products form no g"
     if len(best.terms) > 1:
         return f"{uses} uses, added before the square"
-    return f"{uses} uses, one behind the other: {of_one(best)}" if uses > 1 else of_one(best)
+    return f"{uses} uses, one behind the other: {of_one(best, lengths)}" if uses > 1 else of_one(best, lengths)
 
 
-def of_one(best: Choice) -> str:
+def of_one(best: Choice, lengths: Lengths) -> str:
     """The reason for a single term."""
     if best.terms[0].of_op is not None:
         return way_of(best.terms[0].of_op)
-    network = at_nominal(best.terms[0].each)
+    network = at_nominal(best.terms[0].each, lengths)
     if best.order is Order.BY_ROW:
         return "rows are added where an example reads one row again"
     if best.order is Order.GRAM and any(f.tensor.indicates for f in network.factors):
@@ -56,17 +65,25 @@ def way_of(each: EachOfOp) -> str:
     return f"no equation of {op_name(each.node)} is known: {how}"
 
 
-def at_nominal(network: Network) -> Network:
-    """Members of a unit counted as the nominal number."""
-    nominal = replace(MEMBER, extent=NOMINAL_UNIT)
+def at_nominal(network: Network, lengths: Lengths) -> Network:
+    """Members of a unit counted as the nominal number, lengths as the usual ones."""
 
-    def counted(letters: tuple[Letter, ...]) -> tuple[Letter, ...]:
-        return tuple(nominal if x == MEMBER else x for x in letters)
+    def nominal(x: Letter) -> Letter:
+        return replace(x, extent=NOMINAL_UNIT if x == MEMBER else usual(x.extent, lengths))
 
-    factors = (
-        replace(f, index=tuple(e if isinstance(e, Affine) else counted(e) for e in f.index)) for f in network.factors
-    )
-    return replace(network, factors=tuple(factors))
+    def counted(entry: tuple[Letter, ...] | Affine) -> tuple[Letter, ...] | Affine:
+        if isinstance(entry, Affine):
+            return replace(entry, terms=tuple((k, nominal(x)) for k, x in entry.terms))
+        return tuple(map(nominal, entry))
+
+    factors = (replace(f, index=tuple(map(counted, f.index))) for f in network.factors)
+    output = tuple(map(nominal, network.output))
+    return replace(network, factors=tuple(factors), output=output)
+
+
+def usual(extent: Any, lengths: Lengths) -> Any:
+    """An extent with the usual lengths in place of their letters."""
+    return extent.subs(lengths) if isinstance(extent, sympy.Expr) else extent
 
 
 def compared(best: Choice, network: Network) -> str:

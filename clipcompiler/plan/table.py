@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sympy
@@ -20,24 +20,30 @@ Totals = Sequence[tuple[str, Any, str]]
 HEADINGS = ("parameter", "rule", "g[n]", "order", "flops/N", "bytes/N", "why")
 
 
-def table(choices: Sequence[Choice], unreached: Sequence[str], frozen: Sequence[str], totals: Totals) -> str:
+#: The usual sizes of the lengths of a batch.
+Lengths = Mapping[sympy.Symbol, int]
+
+
+def table(
+    choices: Sequence[Choice], unreached: Sequence[str], frozen: Sequence[str], totals: Totals, lengths: Lengths
+) -> str:
     """A row for every choice and every parameter that the loss does not reach, then the frozen ones and the totals."""
-    rows = [HEADINGS, *(row(choice) for choice in choices)]
+    rows = [HEADINGS, *(row(choice, lengths) for choice in choices)]
     rows += [(name, "–", "0", "–", "0", "0", "the loss does not depend on it") for name in unreached]
     lines = [*aligned(rows), ""]
     if frozen:
         lines.append(f"frozen, no cost: {', '.join(frozen)}")
-    return "\n".join([*lines, *shares(totals)])
+    return "\n".join([*lines, *shares(totals, lengths)])
 
 
-def row(choice: Choice) -> tuple[str, ...]:
+def row(choice: Choice, lengths: Lengths) -> tuple[str, ...]:
     """The cells of one parameter."""
     moved = choice.norm.bytes + choice.sum.bytes
     rules = "+".join(dict.fromkeys(term.rule.name for term in choice.terms)) or "chain rule"
     equation = " + ".join(show(term.each) for term in choice.terms) or "Σ_v (∂v/∂θ)ᵀ g_v"
     paid = choice.norm.flops + choice.sum.flops
     name = f"{choice.name} (of {', '.join(choice.parameters)})" if choice.parameters else choice.name
-    return (name, rules, equation, choice.order.value, amount(paid), amount(moved), choice.why)
+    return (name, rules, equation, choice.order.value, amount(paid, lengths), amount(moved, lengths), choice.why)
 
 
 def show(network: Network) -> str:
@@ -46,24 +52,24 @@ def show(network: Network) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def shares(totals: Totals) -> list[str]:
+def shares(totals: Totals, lengths: Lengths) -> list[str]:
     """The flops of each part for one example, and as a share of the first."""
-    whole = float(per_example(totals[0][1])) or 1.0
+    whole = float(per_example(totals[0][1], lengths)) or 1.0
     return [
-        f"{name:>14}: {amount(flops):>8} flops an example ({100 * float(per_example(flops)) / whole:5.1f}%)  {what}"
+        f"{name:>14}: {amount(flops, lengths):>8} flops an example ({100 * float(per_example(flops, lengths)) / whole:5.1f}%)  {what}"
         for name, flops, what in totals
     ]
 
 
-def per_example(expression: Any) -> Any:
+def per_example(expression: Any, lengths: Lengths) -> Any:
     """The coefficient of N, and the share in what a batch costs once; units are counted as of the nominal size."""
-    counted = sympy.sympify(expression).subs({UNITS: N / NOMINAL_UNIT, MEMBERS: NOMINAL_UNIT})
+    counted = sympy.sympify(expression).subs({UNITS: N / NOMINAL_UNIT, MEMBERS: NOMINAL_UNIT, **lengths})
     return sympy.cancel(counted / N).subs(N, NOMINAL_BATCH)
 
 
-def amount(expression: Any) -> str:
+def amount(expression: Any, lengths: Lengths) -> str:
     """12.3 M for one example."""
-    return amount_of(float(per_example(expression)))
+    return amount_of(float(per_example(expression, lengths)))
 
 
 def amount_of(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -34,11 +34,11 @@ class Fitted(Protocol):
     def program(self) -> Program:
         """The program for the batch that it was made for."""
 
-    def rounded(self, examples: int) -> int:
-        """The size that stands for a number of examples: one program serves all that have it."""
+    def rounded(self, batch: Sequence[Tensor]) -> tuple[int, ...]:
+        """The sizes that stand for those of a batch: one program serves all that have them."""
 
-    def program_for(self, size: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
-        """The program for such a size, and a batch of that kind."""
+    def program_for(self, sizes: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
+        """The program for such sizes, and a batch of that kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,11 @@ class Compilation:
     buffers: Callable[[], dict[str, Tensor]]
     alive: tuple[object, ...]
     fitted: Fitted
-    sizes: dict[int, Compilation] = field(default_factory=dict)
+    sizes: dict[tuple[int, ...], Compilation] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, fitted: Fitted, examples: int, model: nn.Module, loss_fn: object) -> Compilation:
-        """Loads the program for some examples and finds the model's tensors, those of the loss under ``loss_fn.``."""
+    def of(cls, fitted: Fitted, batch: Batch, model: nn.Module, loss_fn: object) -> Compilation:
+        """Loads the program for a batch and finds the model's tensors, those of the loss under ``loss_fn.``."""
         plan, program = fitted.plan, fitted.program
         roots = modules_of(model, loss_fn)
         parameters = named(roots, lambda root: root.named_parameters(remove_duplicate=False))
@@ -78,17 +78,17 @@ class Compilation:
         function = load(program, type(model).__name__)
         alive = loss_fn, *closed_over(loss_fn), *identified(roots)
         made = cls(plan, program, function, parameters, buffers, alive, fitted)
-        made.sizes[fitted.rounded(examples)] = made
+        made.sizes[fitted.rounded(batch.tensors)] = made
         return made
 
-    def for_examples(self, examples: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compilation:
+    def for_size(self, batch: Batch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Compilation:
         """The same with as many examples at a time as suit a batch of another size."""
-        size = self.fitted.rounded(examples)
-        if size not in self.sizes:
-            program = self.fitted.program_for(size, args, kwargs)
+        sizes = self.fitted.rounded(batch.tensors)
+        if sizes not in self.sizes:
+            program = self.fitted.program_for(sizes, args, kwargs)
             function = load(program, self.plan.derived.axes.traced.model)
-            self.sizes[size] = replace(self, program=program, function=function)
-        return self.sizes[size]
+            self.sizes[sizes] = replace(self, program=program, function=function)
+        return self.sizes[sizes]
 
     def run(
         self,

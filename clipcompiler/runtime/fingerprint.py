@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -94,12 +94,18 @@ def text_of(structure: Any) -> str:
     return str(structure)
 
 
-def fingerprint_of_batch(leaves: Iterable[Any], structure: Any) -> Hashable:
-    """Rank, extents but the first, dtype and device of every tensor; everything else with its type."""
+def fingerprint_of_batch(leaves: Iterable[Any], structure: Any, lengths: Iterable[Mapping[int, str]] = ()) -> Hashable:
+    """Rank, extents but the first, dtype and device of every tensor; everything else with its type.
+
+    ``lengths`` gives letters in place of some extents, for each tensor by dim.
+    """
     kinds: list[Any] = [text_of(structure)]
+    letters = iter(lengths)
     for leaf in leaves:
         if isinstance(leaf, Tensor):
-            kinds.append((leaf.dtype, leaf.device, leaf.shape[1:], leaf.dim()))
+            own = next(letters, {})
+            shape = leaf.shape[1:] if not own else tuple(own.get(d, k) for d, k in enumerate(leaf.shape[1:], 1))
+            kinds.append((leaf.dtype, leaf.device, shape, leaf.dim()))
         else:
             kinds.append((type(leaf), leaf if isinstance(leaf, Hashable) else repr(leaf)))
     return tuple(kinds)

@@ -22,16 +22,19 @@ from clipcompiler.runtime.fingerprint import (
     fingerprint_of_modules,
 )
 from clipcompiler.runtime.inspected import Inspected
+from clipcompiler.runtime.lengths import lengths_in
 from clipcompiler.runtime.nonfinite import dropped, refused
 from clipcompiler.runtime.result import ClippedGradients
+from clipcompiler.trace.lengths import Declared
+from clipcompiler.trace.placeholders import names_of_inputs
 
 __all__ = ["CompiledStep"]
 
 #: Programs kept for other states of the model and kinds of batches; the one used longest ago goes first.
 KEPT = 32
 
-#: (model, loss function, arguments, keyword arguments, units at call time?) → the plan and the programs.
-Compiler = Callable[[nn.Module, Loss | None, tuple[Any, ...], dict[str, Any], bool], Fitted]
+#: (model, loss function, arguments, keyword arguments, units at call time?, lengths) → the plan and the programs.
+Compiler = Callable[[nn.Module, Loss | None, tuple[Any, ...], dict[str, Any], bool, Declared], Fitted]
 #: (step, arguments, keyword arguments, unit ids, tolerance) → the largest relative error.
 Verifier = Callable[["CompiledStep", tuple[Any, ...], dict[str, Any], Tensor | None, float], float]
 #: (step, arguments, keyword arguments, unit ids, …) → what the searches found.
@@ -70,6 +73,7 @@ class CompiledStep(Bounded, Inspected, nn.Module):
         clipping: Clipping | None = None,
         examples_per_unit: int = 1,
         nonfinite: str = "raise",
+        dynamic: Declared | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
@@ -86,6 +90,7 @@ class CompiledStep(Bounded, Inspected, nn.Module):
         self.compilations = 0
         self.tools = tools
         self.nonfinite = nonfinite
+        self.dynamic: Declared = dynamic or {}
         self._programs: dict[Hashable, Compilation] = {}
         self._latest: Compilation | None = None
 
@@ -126,6 +131,7 @@ class CompiledStep(Bounded, Inspected, nn.Module):
             clipping=self.clipping,
             examples_per_unit=self.examples_per_unit,
             nonfinite=self.nonfinite,
+            dynamic=self.dynamic,
         )
 
     def prepare(self, *args: Any, unit_ids: Tensor | None = None, **kwargs: Any) -> CompiledStep:
@@ -186,7 +192,8 @@ class CompiledStep(Bounded, Inspected, nn.Module):
                 "the step was called without a target", origin=caller(), remedy="call step(inputs, target)"
             )
         refuse_autocast(batch)
-        kind = fingerprint_of_batch(batch.leaves, batch.structure)
+        dynamic = lengths_in(batch, names_of_inputs(self.model, self.loss_fn, args, kwargs), self.dynamic)
+        kind = fingerprint_of_batch(batch.leaves, batch.structure, dynamic.letters)
         key = (
             fingerprint_of_function(self.loss_fn),
             fingerprint_of_modules(modules_of(self.model, self.loss_fn)),
@@ -195,14 +202,15 @@ class CompiledStep(Bounded, Inspected, nn.Module):
         )
         found = self._programs.pop(key, None)
         if found is None:
-            fitted = self.tools.compile(self.model, self.loss_fn, args, kwargs, unit_ids is not None)
+            by_units = unit_ids is not None
+            fitted = self.tools.compile(self.model, self.loss_fn, args, kwargs, by_units, dynamic.declared)
             self.compilations += 1
-            found = Compilation.of(fitted, batch.size, self.model, self.loss_fn)
+            found = Compilation.of(fitted, batch, self.model, self.loss_fn)
             self.tools.prove(self, found, args, kwargs, unit_ids)
         self._programs[key] = found
         if len(self._programs) > KEPT:
             del self._programs[next(iter(self._programs))]
-        self._latest = found.for_examples(batch.size, args, kwargs)
+        self._latest = found.for_size(batch, args, kwargs)
         return self._latest
 
     def retrace(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import torch
@@ -26,6 +25,7 @@ from clipcompiler.trace.decompose import HasRule, decomposed, is_reference_of_lo
 from clipcompiler.trace.embedding_bag import to_rows
 from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
+from clipcompiler.trace.lengths import Declared, dims_of, lengths_of, prime_beside
 from clipcompiler.trace.looked_at_again import refuse_updates_of_recurrent_weights
 from clipcompiler.trace.masked_write import to_where
 from clipcompiler.trace.normal_form import to_normal_form
@@ -49,11 +49,12 @@ def trace(
     kwargs: dict[str, Any] | None = None,
     examples_per_unit: int = 1,
     has_rule: HasRule | None = None,
+    dynamic: Declared | None = None,
 ) -> TracedLoss:
     """Exports the loss of a batch with a dynamic batch size, as functional ATen ops.
 
     The batch size is N units of ``examples_per_unit`` examples. Ops that read the batch and for which ``has_rule`` is
-    false are decomposed as far as torch can.
+    false are decomposed as far as torch can. ``dynamic`` names the dims of inputs whose sizes are lengths.
 
     ``args`` are the inputs, then the target; every tensor in ``args`` and ``kwargs`` has the examples along
     its first dim. Their values are not looked at, and their batch size (0 and 1 included) leaves no trace.
@@ -67,17 +68,19 @@ def trace(
     module = ModelWithLoss(model, loss_fn)
     batch = (tuple(args), dict(kwargs or {}))
     names = names_of_inputs(model, loss_fn, args, dict(kwargs or {}))
+    lengths = dynamic or {}
     examples = Dim("N") if examples_per_unit == 1 else examples_per_unit * Dim("units")
     try:
         program, literals, refusal, for_more_than_one = exported(
-            module, empty(batch, prime_size(batch) * examples_per_unit), examples, has_rule
+            module, *shaped(batch, names, lengths, examples, examples_per_unit), has_rule
         )
-        traced = told_apart(program, module, names)
+        traced = told_apart(program, module, names, batch, lengths)
         if for_more_than_one is not None and refusal is None:
             refusal = for_more_than_one
             if examples_per_unit == 1:
-                alone, *_ = exported(module, empty(batch, 1), None, has_rule)
-                refusal = None if same_for_one(traced, told_apart(alone, module, names, alone=True)) else refusal
+                alone, *_ = exported(module, *shaped(batch, names, lengths, None), has_rule)
+                for_one = told_apart(alone, module, names, batch, lengths, alone=True)
+                refusal = None if same_for_one(traced, for_one) else refusal
     except CompileError:
         raise
     except Exception as error:
@@ -86,27 +89,35 @@ def trace(
     return replace(traced, examples_per_unit=examples_per_unit, literals=literals, refusal=refusal)
 
 
-def prime_size(batch: Any) -> int:
-    """A number of units to trace with: a prime that no dim of the batch has, so that no dim is taken for it."""
-    leaves = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
-    sizes = {size for leaf in leaves for size in leaf.shape[1:]}
-    return next(p for p in count(5) if p not in sizes and all(p % k for k in range(2, p)))
-
-
-def empty(batch: Any, size: int) -> Any:
-    """A batch of the same kind with another number of examples."""
-    return pytree.tree_map_only(Tensor, lambda t: t.new_empty((size, *t.shape[1:])), batch)
+def shaped(
+    batch: Any, names: list[str], lengths: Declared, examples: Any, examples_per_unit: int = 1
+) -> tuple[Any, list[dict[int, Any] | None]]:
+    """A batch of the same kind with sizes of no meaning, and its dims that are symbols: one example without them."""
+    leaves, structure = pytree.tree_flatten(batch)
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    taken = {size for leaf in tensors for size in leaf.shape[1:]}
+    size = prime_beside(taken) * examples_per_unit if examples else 1
+    letters: dict[str, int] = {}
+    for letter in (letter for dims in lengths.values() for letter in dims.values()):
+        letters.setdefault(letter, prime_beside({*taken, size, *letters.values()}))
+    made = iter(
+        t.new_empty((size, *(letters[own[d]] if d in own else k for d, k in enumerate(t.shape[1:], 1))))
+        for t, own in zip(tensors, (lengths.get(name, {}) for name in names), strict=True)
+    )
+    leaves = [next(made) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    return pytree.tree_unflatten(leaves, structure), dims_of(names, lengths, examples)
 
 
 def exported(
-    module: ModelWithLoss, batch: Any, examples: Any, has_rule: HasRule | None = None
+    module: ModelWithLoss, batch: Any, own: list[dict[int, Any] | None], has_rule: HasRule | None = None
 ) -> tuple[ExportedProgram, frozenset[str], CompileError | None, CompileError | None]:
     """``torch.export`` with a symbol for the batch size, then made functional, composite ops with a rule kept whole.
 
     Beside it the names of the constants that the forward makes from literals, the refusal of a program that holds
     for some batch sizes only, and that of one which is yet to be proven for a batch of one.
     """
-    dims = pytree.tree_map(lambda leaf: {0: examples} if isinstance(leaf, Tensor) and examples else None, batch)
+    found = iter(own)
+    dims = pytree.tree_map(lambda leaf: next(found) if isinstance(leaf, Tensor) else None, batch)
     with tracing(module) as assumptions:
         try:
             program, refusal = exported_at_once_or_deferred(module, batch, dims, assumptions)
@@ -193,7 +204,15 @@ def without_mistaken_references() -> Iterator[None]:
         decomposition_table.update(hidden)
 
 
-def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str], *, alone: bool = False) -> TracedLoss:
+def told_apart(
+    program: ExportedProgram,
+    module: ModelWithLoss,
+    names: list[str],
+    batch: Any,
+    lengths: Declared,
+    *,
+    alone: bool = False,
+) -> TracedLoss:
     """The exported graph, with placeholders named by what they are and dead code removed."""
     graph = fx.Graph()
     copies: dict[fx.Node, Any] = {}
@@ -230,6 +249,8 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
     constants = {own_name(name): value for name, value in program.constants.items()}
     updates = {own_name(b): copies[values[name]] for name, b in signature.buffers_to_mutate.items()}
     refuse_updates_of_recurrent_weights(module, updates)
+    tensors = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
+    values_of = {node.name: node.meta["val"] for node in graph.nodes if node.op == "placeholder"}
     traced = TracedLoss(
         graph,
         type(module.model).__name__,
@@ -239,6 +260,7 @@ def told_apart(program: ExportedProgram, module: ModelWithLoss, names: list[str]
         updates,
         batch_symbol(graph, inputs, alone=alone),
         constants,
+        lengths=tuple(lengths_of(names, lengths, tensors, [values_of[name] for name in inputs])),
     )
     reach(graph, [*updates.values()])
     return traced

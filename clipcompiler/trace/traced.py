@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from clipcompiler.errors import CompileError
 from clipcompiler.origin import Origin
+from clipcompiler.trace.lengths import Length
 from clipcompiler.trace.source import origin_of
 
 __all__ = ["N", "Parameter", "TracedLoss"]
@@ -53,6 +54,7 @@ class TracedLoss:
         literals: the names of the former.
         uncounted: targets and the value that a mean over them leaves out: it is a plain mean where none has it.
         examples_per_unit: m: a step of N goes from one unit of m consecutive examples of the batch to the next.
+        lengths: the sizes of the batch that are letters, as N is.
         refusal: what is to be raised, after all, where the graph holds for some batch sizes only.
     """
 
@@ -67,6 +69,7 @@ class TracedLoss:
     literals: frozenset[str] = frozenset()
     uncounted: tuple[tuple[fx.Node, int], ...] = ()
     examples_per_unit: int = 1
+    lengths: tuple[Length, ...] = ()
     refusal: CompileError | None = None
 
     @property
@@ -98,11 +101,16 @@ class TracedLoss:
     def extent(self, size: Any) -> Any:
         """A size as a number or an expression in N."""
         if isinstance(size, torch.SymInt):
-            expression = size.node.expr.subs(self.batch, N)
+            expression = size.node.expr.subs({self.batch: N, **{x.exported: x.letter for x in self.lengths}})
             return int(expression) if expression.is_Integer else expression
         if isinstance(size, fx.Node):
             return self.extent(size.meta["val"])
         return size
+
+    @property
+    def usual(self) -> dict[sympy.Symbol, int]:
+        """The lengths of the first batch."""
+        return {x.letter: x.usual for x in self.lengths}
 
     def origin(self, node: fx.Node) -> Origin:
         """Where a node comes from in the user's program."""

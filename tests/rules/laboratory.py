@@ -102,9 +102,9 @@ class OneProgram:
     plan: Plan
     program: Program
 
-    def rounded(self, examples: int) -> int:
+    def rounded(self, batch: Sequence[torch.Tensor]) -> tuple[int, ...]:
         """All sizes are one."""
-        return 0
+        return (0,)
 
 
 def compiler_of(found: tuple[Plan, Program]) -> Callable[..., OneProgram]:
