@@ -69,9 +69,10 @@ def compile(
         autotune: whether the orders of each parameter and the examples at a time are measured, on the batch that the
             step is compiled for, instead of predicted; what is measured is shown on stderr. It takes some tens of
             steps. Units given at call time are planned by predictions.
-        dynamic: sizes of the batch that vary from call to call, beside the number of examples: for each input by its name
-            (``target`` for the target) the dims, and a letter for each, as ``{"tokens": {1: "T"}, "target": {1: "T"}}``.
-            One program serves every T ≥ 2; what is cheaper for a short batch than for a long one is decided in it.
+        dynamic: sizes of the batch that vary from call to call, beside the number of examples: for each input by its
+            name (``target`` for the target) the dims, and a letter for each: ``{"tokens": {1: "T"}, "target": {1:
+            "T"}}``. One program serves every T ≥ 2; what is cheaper for short batches than for long ones is decided
+            within it, by the condition that it prints.
         example_inputs: a batch (inputs, then the target) to trace with at once; without it the step is traced
             at its first call.
 

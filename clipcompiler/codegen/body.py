@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
@@ -92,6 +93,26 @@ class Body:
             self.line(f"{name} = {expression}")
             self.known[expression] = name
         return self.known[expression]
+
+    @contextmanager
+    def branch(self, condition: str) -> Iterator[Section]:
+        """``if condition:`` before the statements that are written within it, which no variable outside may hold."""
+        section, known = self.sections[-1], dict(self.known)
+        start = len(section.lines)
+        yield section
+        section.lines[start:] = [condition, *(f"    {line}" for line in section.lines[start:] or ["pass"])]
+        self.known = known
+
+    def bound_since(self, start: int) -> list[str]:
+        """The variables bound by the last section's lines from one on, but for those of one element an example."""
+        matches = (BOUND.match(line) for line in self.sections[-1].lines[start:])
+        names = (name for m in matches if m for name in m.group(1).split(", "))
+        return [name for name in dict.fromkeys(names) if not name.endswith(SMALL)]
+
+    def let_go(self, names: Sequence[str]) -> None:
+        """``del`` of some variables."""
+        if names:
+            self.line(f"del {', '.join(names)}")
 
     def release(self, first: Section, kept: Iterable[str]) -> None:
         """Lets go of every variable of the sections from ``first`` on behind the last paragraph that reads it.

@@ -5,19 +5,20 @@ from __future__ import annotations
 from torch import fx
 
 from clipcompiler.codegen.body import Body, Part
+from clipcompiler.codegen.by_length import decide_norms, decide_sums
 from clipcompiler.codegen.calls import quoted
 from clipcompiler.codegen.clip_factors import ClipFactors, write_clip_factors
 from clipcompiler.codegen.forward import write_cotangents, write_forward, write_functions, write_parameters
 from clipcompiler.codegen.helpers import ADD, UNITS_OF
 from clipcompiler.codegen.names import Names, identifier
 from clipcompiler.codegen.norms import Norms
+from clipcompiler.codegen.one_norm import write_norm
 from clipcompiler.codegen.operands import Operands, dtype_of_norms
 from clipcompiler.codegen.program import Program
 from clipcompiler.codegen.pull_back import PullBack
 from clipcompiler.codegen.sums import Sums
 from clipcompiler.codegen.template import module_source
 from clipcompiler.codegen.updates import write_updates
-from clipcompiler.derive.notation import show_folded, show_order
 from clipcompiler.plan import Choice, Order, Plan
 
 __all__ = ["generate"]
@@ -51,7 +52,7 @@ def generate(plan: Plan) -> Program:
         body.line("units, members = examples.shape")
     norms = write_norms(body, plan, operands, labels, back)
     clips = write_clip_factors(body, plan, norms.squares)
-    gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips), back)
+    gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips, norms.at_length), back)
     if leaves:
         gradients |= write_second_pass(body, plan, {s: values[s] for s in leaves}, clips)
     body.release(forward, ("losses", "norms", "clip_factors"))
@@ -63,16 +64,16 @@ def write_norms(body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node
     body.section("squared norms of the per-example gradients", "with torch.no_grad()")
     norms = Norms(body, operands, labels)
     guests: dict[fx.Node, list[Choice]] = {}
+    sometimes = {source for decision in plan.decisions for source in decision.sources}
     for choice in plan.choices:
-        if choice.host is not None:
+        if choice.host is not None and choice.source not in sometimes:
             guests.setdefault(choice.host, []).append(choice)
     for choice in plan.choices:
-        if choice.order is Order.FOLDED:
-            continue
-        biases = guests.get(choice.source, [])
-        for line in explained(choice, biases):
-            body.comment(line)
-        norms.write(choice, len(biases))
+        if choice.order is not Order.FOLDED and choice.source not in sometimes:
+            write_norm(body, norms, choice, guests.get(choice.source, []))
+            body.end_paragraph()
+    for decision in plan.decisions:
+        decide_norms(body, norms, decision, guests)
         body.end_paragraph()
     pulled = [choice for choice in plan.choices if choice.order is Order.PULLED]
     if pulled:
@@ -83,32 +84,17 @@ def write_norms(body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node
     return norms
 
 
-def explained(choice: Choice, biases: list[Choice]) -> list[str]:
-    """The equation of the gradient and the reason for its order, as comments."""
-    lines = []
-    for term in choice.terms:
-        left = f"{choice.name}: g[{','.join(map(str, term.each.output))}]"
-        lines.append(f"{left} = {term.each}")
-    if len(choice.terms) == 1 and not choice.instantiates:
-        square, tree = choice.terms[0].square, choice.trees[0]
-        if not biases:
-            lines.append(f"  ‖g‖² = {show_order(square, tree)}")
-        else:
-            whole = " + ".join(["‖g‖²", *(f"‖g of {bias.name}‖²" for bias in biases)])
-            lines.append(f"  {whole} = {show_folded(square, tree, len(biases))}")
-    also = f", {' and '.join(bias.name for bias in biases)} folded in" if biases else ""
-    head = "" if choice.terms else f"{choice.name}:"
-    lines.append(f"{head}  {choice.order.value}{also}: {choice.why}")
-    return lines
-
-
 def write_sums(body: Body, plan: Plan, sums: Sums, back: PullBack) -> dict[str, str]:
     """The clipped sum of every parameter, by name."""
     body.section("clipped sums: Σ_n c_n g[n]", "with torch.no_grad()")
+    sometimes = {source for decision in plan.decisions for source in decision.sources}
     for choice in plan.choices:
-        if choice.order not in (Order.FUNCTION, Order.READ_ONCE) and not plan.passes_to(choice):
+        if plan.sums(choice) and choice.source not in sometimes:
             sums.write(choice)
             body.end_paragraph()
+    for decision in plan.decisions:
+        decide_sums(body, sums, plan, decision)
+        body.end_paragraph()
     once = [c.source for c in plan.choices if c.order is Order.READ_ONCE and not c.reweighted]
     if once:
         body.section("the chain rule to the parameters behind functions", part=Part.AFTER)

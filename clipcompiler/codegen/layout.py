@@ -11,6 +11,9 @@ WIDTH = 100
 
 def wrapped(line: str, width: int = WIDTH) -> list[str]:
     """A statement as lines of at most ``width`` characters where brackets allow it; comments stay whole."""
+    margin = line[: len(line) - len(line.lstrip(" "))]
+    if margin:
+        return [margin + part for part in wrapped(line.lstrip(" "), width - len(margin))]
     if len(line) <= width or line.lstrip().startswith("#"):
         return [line]
     opening, closing = outermost(line)

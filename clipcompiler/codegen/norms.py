@@ -38,6 +38,8 @@ class Norms:
         squares: the variables of the squared norms so far, by parameter.
         each: the variables of per-example gradients kept, [N, *letters of the parameter].
         grams: factors, and the variables of their Gram matrices.
+        named: the variables of squared norms that are to have one name in several branches.
+        at_length: for each decision and each of its pieces the gradients kept there.
     """
 
     body: Body
@@ -46,6 +48,8 @@ class Norms:
     squares: dict[fx.Node, str] = field(default_factory=dict)
     each: dict[fx.Node, Laid] = field(default_factory=dict)
     grams: list[tuple[Factor, Laid]] = field(default_factory=list)
+    named: dict[fx.Node, str] = field(default_factory=dict)
+    at_length: list[list[dict[fx.Node, Laid]]] = field(default_factory=list)
 
     def write(self, choice: Choice, biases: int) -> None:
         """One parameter (with some biases folded into its Gram)."""
@@ -68,6 +72,10 @@ class Norms:
 
     def add(self, choice: Choice, square: Laid) -> None:
         """Binds a squared norm [N]."""
+        if choice.source in self.named:
+            self.squares[choice.source] = self.named[choice.source]
+            self.body.line(f"{self.named[choice.source]} = {square.text}")
+            return
         self.squares[choice.source] = self.body.bind(f"{self.labels[choice.source]}_sq", square.text)
 
     def square_sum(self, each: Laid) -> Laid:

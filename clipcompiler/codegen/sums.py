@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,7 @@ class Sums:
         labels: the variable stem of each parameter or value.
         each: the per-example gradients kept.
         clips: the clip factors.
+        at_length: for each decision of the plan and each of its pieces the gradients kept there.
         gradients: for each parameter or value the expression of its clipped sum, once all examples are added.
         scaled: the cotangents times clip factors, by the factor and the clip factors they were made from.
         summed: the expressions added so far, and where to: a parameter with the sum of another one gets a copy of it.
@@ -47,6 +48,7 @@ class Sums:
     labels: Mapping[fx.Node, str]
     each: Mapping[fx.Node, Laid]
     clips: ClipFactors
+    at_length: Sequence[Sequence[Mapping[fx.Node, Laid]]] = ()
     gradients: dict[fx.Node, str] = field(default_factory=dict)
     scaled: dict[tuple[Factor, str], str] = field(default_factory=dict)
     summed: dict[tuple[str, ...], str] = field(default_factory=dict)

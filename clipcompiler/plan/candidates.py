@@ -63,8 +63,9 @@ def trees_of(term: Term) -> list[Pair]:
 
 
 def is_large(square: Square) -> bool:
-    """Whether an example has positions for several tiles."""
-    return bool(sympy.sympify(sympy.prod([x.extent for x in square.positions]) - 2 * TILE).is_nonnegative)
+    """Whether an example has positions for several tiles, or may have."""
+    beyond = sympy.sympify(sympy.prod([x.extent for x in square.positions]) - 2 * TILE)
+    return beyond.is_negative is not True
 
 
 def is_table(network: Network) -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import sympy
 import torch
 from torch import fx
 
-from clipcompiler.clipping import Clipping, Flat
-from clipcompiler.derive.derived import Derived
+from clipcompiler.clipping import Clipping, Flat, Group
+from clipcompiler.derive.derived import Derived, ReadOnce
 from clipcompiler.derive.references import InsideTap
 from clipcompiler.plan.behind_functions import (
     clipped_together,
@@ -23,6 +23,7 @@ from clipcompiler.plan.behind_functions import (
 from clipcompiler.plan.candidates import candidates, folded
 from clipcompiler.plan.choice import Choice, Order
 from clipcompiler.plan.cost import Cost, book_keeping
+from clipcompiler.plan.decisions import Decision, Piece, decided
 from clipcompiler.plan.machine import Machine
 from clipcompiler.plan.ordinary import ordinary_flops
 from clipcompiler.plan.plan import Plan
@@ -57,42 +58,99 @@ def plan(
             groups, or a recurrent layer.
     """
     machine, clipping = machine or Machine(), clipping or Flat()
-    machine = replace(machine, lengths=derived.axes.traced.usual)
-    functions = derived.functions
+    usual = derived.axes.traced.usual
     groups = clipping.groups([p.name for p in derived.axes.traced.parameters.values() if p.trainable])
-    group_of = {name: group for group in groups for name in group.parameters}
-    once = clipped_together(derived, group_of)
-    read_once = {source for own in once for source in (*own.parameters, *own.values)}
-    chosen: dict[fx.Node, Choice] = {}
-    ways: dict[fx.Node, list[Choice]] = {}
-    for source, terms in derived.terms.items():
-        name = name_of(derived, source)
-        if source in functions.values and source not in read_once:
-            chosen[source] = kept(source, name, terms, Order.FUNCTION, EACH)
-        elif source in functions.values or source not in functions.parameters:
-            ways[source] = allowed(candidates(source, name, terms), strategy)
-            chosen[source] = pick(ways[source]) if pick else cheapest(ways[source], machine)
-    if share:
-        chosen = share_grams(chosen, ways, machine)
-    for value in functions.values:
-        if value in chosen:
-            chosen[value] = replace(chosen[value], parameters=parameters_of(derived, value))
-    for source in functions.parameters:
-        chosen[source] = (summed_first if source in read_once else pulled_back)(derived, source)
-    for source, choice in chosen.items():
-        together = [h for h in chosen.values() if group_of.get(h.parameter) is group_of.get(choice.parameter)]
-        host = next((h for h in together if h.source is not source and folded(h, choice)), None)
-        if host is not None and choice.order not in (Order.FUNCTION, Order.PULLED, Order.READ_ONCE):
-            chosen[source] = folded_into(host, choice)
-    if strategy == "reweight":
-        return second_pass(Plan(derived, tuple(chosen.values()), ordinary_flops(derived.axes), clipping, groups))
-    return Plan(derived, tuple(chosen.values()), ordinary_flops(derived.axes), clipping, groups)
+    choose = Chooser.of(derived, machine, groups, strategy, pick, share=share)
+    decisions = decided(choose.at, usual) if usual and pick is None else ()
+    told = {source: decision.told(source) for decision in decisions for source in decision.sources}
+    choices = tuple(
+        replace(choice, why=f"{choice.why}: {told[source]}") if source in told else choice
+        for source, choice in choose.at(usual).items()
+    )
+    made = Plan(derived, choices, ordinary_flops(derived.axes), clipping, groups, decisions=decisions)
+    return second_pass(made) if strategy == "reweight" else made
+
+
+@dataclass(frozen=True, slots=True)
+class Chooser:
+    """Chooses an order for every parameter, for lengths that are given.
+
+    Attributes:
+        derived: the gradients.
+        machine: what costs are put into time by.
+        group_of: the group of every trained parameter.
+        once: the sets of parameters whose every element is read at most once, and which are clipped together.
+        ways: the ways of each parameter, or value of parameters, that has a choice.
+        pick: chooses among them; the one of the least predicted time where it is ``None``.
+        share: whether Grams may be shared.
+    """
+
+    derived: Derived
+    machine: Machine
+    group_of: Mapping[str, Group]
+    once: tuple[ReadOnce, ...]
+    ways: Mapping[fx.Node, list[Choice]]
+    pick: Callable[[list[Choice]], Choice] | None
+    share: bool
+
+    @classmethod
+    def of(
+        cls,
+        derived: Derived,
+        machine: Machine,
+        groups: tuple[Group, ...],
+        strategy: str,
+        pick: Callable[[list[Choice]], Choice] | None,
+        *,
+        share: bool,
+    ) -> Chooser:
+        """Finds the ways that there are."""
+        functions = derived.functions
+        group_of = {name: group for group in groups for name in group.parameters}
+        once = clipped_together(derived, group_of)
+        read_once = {source for own in once for source in (*own.parameters, *own.values)}
+        ways = {
+            source: allowed(candidates(source, name_of(derived, source), terms), strategy)
+            for source, terms in derived.terms.items()
+            if (source in functions.values and source in read_once)
+            or (source not in functions.values and source not in functions.parameters)
+        }
+        return cls(derived, machine, group_of, once, ways, pick, share)
+
+    def at(self, lengths: Mapping[sympy.Symbol, int]) -> dict[fx.Node, Choice]:
+        """The choices for a batch of these lengths."""
+        machine, derived, functions = replace(self.machine, lengths=lengths), self.derived, self.derived.functions
+        read_once = {source for own in self.once for source in own.parameters}
+        chosen: dict[fx.Node, Choice] = {}
+        for source, terms in derived.terms.items():
+            if source in self.ways:
+                chosen[source] = self.pick(self.ways[source]) if self.pick else cheapest(self.ways[source], machine)
+            elif source in functions.values:
+                chosen[source] = kept(source, name_of(derived, source), terms, Order.FUNCTION, EACH)
+        if self.share:
+            chosen = share_grams(chosen, self.ways, machine)
+        for value in functions.values:
+            if value in chosen:
+                chosen[value] = replace(chosen[value], parameters=parameters_of(derived, value))
+        for source in functions.parameters:
+            chosen[source] = (summed_first if source in read_once else pulled_back)(derived, source)
+        return self.with_biases_folded(chosen)
+
+    def with_biases_folded(self, chosen: dict[fx.Node, Choice]) -> dict[fx.Node, Choice]:
+        """Biases whose squares are at hand from the Grams of their weights."""
+        for source, choice in chosen.items():
+            group = self.group_of.get(choice.parameter)
+            together = [h for h in chosen.values() if self.group_of.get(h.parameter) is group]
+            host = next((h for h in together if h.source is not source and folded(h, choice)), None)
+            if host is not None and choice.order not in (Order.FUNCTION, Order.PULLED, Order.READ_ONCE):
+                chosen[source] = folded_into(host, choice)
+        return chosen
 
 
 def single(plan: Plan, way: Choice) -> Plan:
     """A plan of one parameter alone, to be run for its time: of no value to a step."""
     groups = tuple(replace(group, parameters=(way.parameter,)) for group in plan.groups[:1])
-    return replace(plan, choices=(replace(way, parameters=()),), groups=groups)
+    return replace(plan, choices=(replace(way, parameters=()),), groups=groups, decisions=())
 
 
 def allowed(ways: list[Choice], strategy: str) -> list[Choice]:
@@ -120,10 +178,15 @@ def second_pass(plan: Plan) -> Plan:
             "strategy='reweight' rounds the clipped sums to the parameters' own dtype, and needs one, float32 or "
             f"float64; they are {', '.join(sorted(map(str, dtypes)))}: use strategy='bookkeeping'"
         )
-    choices = tuple(
-        replace(c, sum=Cost(), reweighted=True) if c.is_parameter and not c.keeps else c for c in plan.choices
+
+    def summed_again(choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
+        return tuple(replace(c, sum=Cost(), reweighted=True) if c.is_parameter and not c.keeps else c for c in choices)
+
+    decisions = tuple(
+        Decision(d.letter, tuple(Piece(p.most, summed_again(p.choices)) for p in d.pieces)) for d in plan.decisions
     )
-    return replace(plan, choices=choices, again=2 * plan.ordinary / 3)
+    choices = summed_again(plan.choices)
+    return replace(plan, choices=choices, decisions=decisions, again=2 * plan.ordinary / 3)
 
 
 def folded_into(host: Choice, bias: Choice) -> Choice:

@@ -20,11 +20,11 @@ __all__ = ["ITEMSIZE", "Cost", "book_keeping", "cost_by_row", "cost_of_cross", "
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Flops and bytes as expressions in N, and the number of ops."""
+    """Flops, bytes and the number of ops, as expressions in N and in lengths."""
 
     flops: Any = 0
     bytes: Any = 0
-    calls: int = 0
+    calls: Any = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.flops + other.flops, self.bytes + other.bytes, self.calls + other.calls)
@@ -32,8 +32,8 @@ class Cost:
     def seconds(self, machine: Machine) -> float:
         """The predicted time at the nominal batch size, in units of the nominal size."""
         at = {N: NOMINAL_BATCH, UNITS: NOMINAL_BATCH // NOMINAL_UNIT, MEMBERS: NOMINAL_UNIT, **machine.lengths}
-        flops, moved = (float(sympy.sympify(x).subs(at)) for x in (self.flops, self.bytes))
-        return machine.seconds(flops, moved, self.calls)
+        flops, moved, calls = (float(sympy.sympify(x).subs(at)) for x in (self.flops, self.bytes, self.calls))
+        return machine.seconds(flops, moved, calls)
 
 
 def cost_of_tree(square: Square, tree: Pair) -> Cost:
@@ -64,7 +64,7 @@ def cost_of_tiles(square: Square, tree: Pair) -> Cost:
     tiles = sympy.ceiling(positions / sympy.Integer(tree.tile))
     read = sum(extent(leaf.letters | leaf.own) for leaf in square.leaves[: square.count])
     pairs = tiles * (tiles + 1) / 2
-    return Cost(square.flops(tree), read * (tiles + 1) * ITEMSIZE, int(6 * pairs))
+    return Cost(square.flops(tree), read * (tiles + 1) * ITEMSIZE, 6 * pairs)
 
 
 def cost_by_row(network: Network) -> Cost:

@@ -39,6 +39,6 @@ class Machine:
     name: str = "nominal"
     lengths: Mapping[sympy.Symbol, int] = field(default_factory=dict, compare=False)
 
-    def seconds(self, flops: float, bytes: float, calls: int) -> float:
+    def seconds(self, flops: float, bytes: float, calls: float) -> float:
         """The predicted time of some work."""
         return flops / self.flops + bytes / self.bytes + calls * self.call

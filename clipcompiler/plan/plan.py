@@ -9,7 +9,8 @@ import sympy
 
 from clipcompiler.clipping import Clipping, Group
 from clipcompiler.derive.derived import Derived
-from clipcompiler.plan.choice import Choice
+from clipcompiler.plan.choice import Choice, Order
+from clipcompiler.plan.decisions import Decision
 from clipcompiler.plan.table import table
 
 __all__ = ["Plan"]
@@ -26,6 +27,7 @@ class Plan:
         clipping: what the norms are clipped by.
         groups: the parameters that are clipped together.
         again: the flops of a second backward pass, where there is one.
+        decisions: what is chosen otherwise for other lengths; ``choices`` are those for the usual ones.
     """
 
     derived: Derived
@@ -34,11 +36,16 @@ class Plan:
     clipping: Clipping
     groups: tuple[Group, ...]
     again: Any = 0
+    decisions: tuple[Decision, ...] = ()
 
     def passes_to(self, choice: Choice) -> bool:
         """Whether a second backward pass gives the clipped sum of a parameter, or passes through a value."""
         behind = any(c.reweighted and c.name in choice.parameters for c in self.choices)
         return choice.reweighted or behind
+
+    def sums(self, choice: Choice) -> bool:
+        """Whether the program adds up what one parameter, or value, contributes."""
+        return choice.order not in (Order.FUNCTION, Order.READ_ONCE) and not self.passes_to(choice)
 
     @property
     def norm_flops(self) -> Any:

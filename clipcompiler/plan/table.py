@@ -56,8 +56,8 @@ def shares(totals: Totals, lengths: Lengths) -> list[str]:
     """The flops of each part for one example, and as a share of the first."""
     whole = float(per_example(totals[0][1], lengths)) or 1.0
     return [
-        f"{name:>14}: {amount(flops, lengths):>8} flops an example ({100 * float(per_example(flops, lengths)) / whole:5.1f}%)  {what}"
-        for name, flops, what in totals
+        f"{name:>14}: {amount_of(flops):>8} flops an example ({100 * flops / whole:5.1f}%)  {what}"
+        for name, flops, what in ((name, float(per_example(flops, lengths)), what) for name, flops, what in totals)
     ]
 
 
