@@ -20,7 +20,7 @@ from clipcompiler.plan import STRATEGIES
 from clipcompiler.runtime import CompiledStep, Tools
 from clipcompiler.same_losses import prove_same_losses
 from clipcompiler.trace import trace
-from clipcompiler.trace.lengths import Declared, declared
+from clipcompiler.trace.lengths import Declared, declared, written_with_letters
 from clipcompiler.verify import verify
 
 __all__ = ["compile"]
@@ -103,9 +103,12 @@ def compile(
         lengths: Declared,
     ) -> Fit:
         prove_apart(way.own_function, known)
-        traced = trace(model, loss_fn, args, kwargs, examples_per_unit, lambda op: known.find(op) is not None, lengths)
-        axes = analyse(traced, known)
-        return fitted(derive(axes), Subject(model, loss_fn, args, kwargs), wishes, units=units)
+        with written_with_letters(lengths):
+            traced = trace(
+                model, loss_fn, args, kwargs, examples_per_unit, lambda op: known.find(op) is not None, lengths
+            )
+            axes = analyse(traced, known)
+            return fitted(derive(axes), Subject(model, loss_fn, args, kwargs), wishes, units=units)
 
     step = CompiledStep(
         model,

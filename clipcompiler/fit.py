@@ -74,8 +74,7 @@ class Fit:
         if self.wishes.chunk_size is not None:
             return (0,)
         traced, up = self.plan.derived.axes.traced, isinstance(self.wishes.budget, int)
-        sizes = [batch[0].shape[0] // traced.examples_per_unit]
-        sizes += [batch[place].shape[dim] for (place, dim), *_ in (x.places for x in traced.lengths)]
+        sizes = [batch[0].shape[0] // traced.examples_per_unit, *(x.of(batch) for x in traced.lengths)]
         return tuple(rounded(size, up=up) for size in sizes)
 
     def program_for(self, sizes: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
@@ -88,8 +87,8 @@ class Fit:
         lengths = dict(zip(self.plan.derived.axes.traced.lengths, own, strict=False))
         subject = self.subject.of(*of_lengths((args, kwargs), lengths))
         machine, wishes = machine_of(subject.device), self.wishes
-        own = in_chunks(*self.sample, subject, wishes.budget, wishes.chunk_size, machine, size=size, quick=self.quick)
-        return self.program.chunked_like(own)
+        made = in_chunks(*self.sample, subject, wishes.budget, wishes.chunk_size, machine, size=size, quick=self.quick)
+        return self.program.chunked_like(made)
 
 
 def fitted(derived: Derived, subject: Subject, wishes: Wishes, *, units: bool) -> Fit:

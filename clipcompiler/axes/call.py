@@ -94,5 +94,5 @@ class ArgumentReader:
         if isinstance(meta, (list, tuple)):
             return [self.read(v, f"{name}[{k}]") for k, v in enumerate(meta)]
         extent = self.traced.extent(meta)
-        self.sized |= not isinstance(extent, (int, float, bool))
+        self.sized |= not isinstance(extent, (int, float, bool)) and not self.traced.is_of_lengths(extent)
         return extent

@@ -24,7 +24,8 @@ def decide_norms(body: Body, norms: Norms, decision: Decision, guests: Mapping[f
     always = {c.source for c in decision.pieces[0].choices}
     for piece in decision.pieces:
         always &= {c.source for c in piece.choices if c.order is not Order.FOLDED}
-    own = {source: body.names.fresh(f"{norms.labels[source]}_sq") for source in always}
+    sources = [source for source in decision.sources if source in always]
+    own = {source: body.names.fresh(f"{norms.labels[source]}_sq") for source in sources}
     norms.named |= own
     kept: list[dict[fx.Node, Laid]] = []
     for piece in branches(body, decision):
@@ -34,7 +35,7 @@ def decide_norms(body: Body, norms: Norms, decision: Decision, guests: Mapping[f
             if choice.order is not Order.FOLDED:
                 biases = [c for c in piece.choices if c.host is choice.source]
                 write_norm(body, norms, choice, [*guests.get(choice.source, []), *biases])
-        for source in norms.squares.keys() - squares.keys() - always:  # folded in, in another branch
+        for source in [s for s in norms.squares if s not in squares and s not in always]:  # folded in elsewhere
             host = own[next(c.host for p in decision.pieces for c in p.choices if c.source is source and c.host)]
             body.line(f"{host} = {host} + {norms.squares[source]}")
         kept.append({source: laid for source, laid in norms.each.items() if source not in each})

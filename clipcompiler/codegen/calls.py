@@ -133,12 +133,21 @@ class SizePrinter(StrPrinter):  # type: ignore[misc]
             return f"({' // '.join(parts)})"
         if name in ("Mod", "PythonMod"):
             return f"({' % '.join(parts)})"
+        if name in ("FloatTrueDiv", "IntTrueDiv"):
+            return f"({' / '.join(parts)})"
+        if name == "ToFloat":
+            return f"float{parts[0]}"
+        if name == "FloatPow":
+            return f"({' ** '.join(parts)})"
+        if name == "OpaqueUnaryFn_sqrt":
+            return f"({parts[0]} ** 0.5)"
         raise UntraceableModel(
             f"a size is {size}, which cannot be written in Python",
             remedy="take sizes as x.shape[d], or -1 in a view",
         )
 
     _print_FloorDiv = _print_CleanDiv = _print_Mod = _print_PythonMod = _print_Function
+    _print_FloatTrueDiv = _print_IntTrueDiv = _print_ToFloat = _print_FloatPow = _print_Function
 
 
 def literal(value: Any, inner: Callable[[Any], str] | None = None) -> str:

@@ -22,7 +22,7 @@ from clipcompiler.derive.bind import EXAMPLE
 from clipcompiler.derive.complex_values import is_complex, shape_by_parts
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice
-from clipcompiler.trace.traced import N
+from clipcompiler.trace.traced import N, shape_of
 
 __all__ = ["Sums"]
 
@@ -92,7 +92,7 @@ class Sums:
 
     def rows_to_add(self, choice: Choice) -> Term | None:
         """Of two terms the one that adds to rows of [V, D], where the other fills all of it."""
-        shape = tuple(choice.source.meta["val"].shape)
+        shape = shape_of(choice.source)
         rows = [t for t in choice.terms if t.network.determined and tuple(x.extent for x in t.letters) == shape]
         rows = [t for t in rows if len(shape) == 2]
         whole = [t for t in choice.terms if not t.network.determined]

@@ -14,6 +14,7 @@ from torch import Tensor, fx
 
 from clipcompiler.algebra import Factor, Letter, Network
 from clipcompiler.derive.derived import Term
+from clipcompiler.trace.traced import shape_of
 
 __all__ = ["by_parts", "is_complex", "is_sum_of_cotangent", "meets_complex", "shape_by_parts"]
 
@@ -57,5 +58,4 @@ def by_parts(term: Term) -> Term:
 
 def shape_by_parts(node: fx.Node) -> tuple[Any, ...]:
     """The extents of a value, with those of its parts last where it is complex."""
-    value = node.meta["val"]
-    return (*value.shape, 2) if value.is_complex() else tuple(value.shape)
+    return (*shape_of(node), 2) if is_complex(node) else shape_of(node)

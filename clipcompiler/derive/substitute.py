@@ -92,8 +92,10 @@ def order_of(node: fx.Node) -> list[int]:
 def grouped(letters: tuple[Letter, ...], shape: torch.Size) -> list[tuple[Letter, ...]] | None:
     """The letters dim by dim: those of a dim multiply to its extent. ``None`` where a letter runs over several dims.
 
-    A letter of extent 1 may go with any dim.
+    A letter of extent 1 may go with any dim; where an extent is a length of the batch the dims are not told apart.
     """
+    if any(isinstance(size, torch.SymInt) for size in shape):
+        return None
     groups: list[tuple[Letter, ...]] = []
     rest = list(letters)
     for size in shape:

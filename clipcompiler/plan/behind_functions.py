@@ -15,7 +15,7 @@ from clipcompiler.derive.derived import Derived, ReadOnce, Term
 from clipcompiler.plan.candidates import instantiated
 from clipcompiler.plan.choice import Choice, Order
 from clipcompiler.plan.cost import ITEMSIZE, Cost
-from clipcompiler.trace.traced import N
+from clipcompiler.trace.traced import N, shape_of
 
 __all__ = ["clipped_together", "kept", "name_of", "parameters_of", "pulled_back", "summed_first"]
 
@@ -50,7 +50,7 @@ def summed_first(derived: Derived, source: fx.Node) -> Choice:
     """A parameter that its values hold once: norms from theirs, the clipped sum by one vjp of their clipped sums."""
     values = values_of(derived, source)
     why = f"every element is in {' or '.join(values)} at most once: their norms are its norm"
-    size = sympy.prod(list(source.meta["val"].shape))
+    size = sympy.prod(list(shape_of(source)))
     return Choice(
         source, name_of(derived, source), Order.READ_ONCE, (), (), Cost(), Cost(0, 2 * size * ITEMSIZE, 1), why
     )

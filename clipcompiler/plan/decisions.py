@@ -77,7 +77,7 @@ def along(letter: sympy.Symbol, at: At, usual: Mapping[sympy.Symbol, int]) -> It
         return at({**usual, letter: size})
 
     ends = list(boundaries(choices))
-    sets = [choices(size) for size in [*ends, LONGEST]]
+    sets = [choices(size) for size in [*ends, ends[-1] + 1 if ends else LONGEST]]
     changes = {
         source: {k for k, (a, b) in enumerate(pairwise(sets)) if way(a[source]) != way(b[source])} for source in sets[0]
     }

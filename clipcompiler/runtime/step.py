@@ -22,7 +22,7 @@ from clipcompiler.runtime.fingerprint import (
     fingerprint_of_modules,
 )
 from clipcompiler.runtime.inspected import Inspected
-from clipcompiler.runtime.lengths import lengths_in
+from clipcompiler.runtime.lengths import Dynamic, lengths_in
 from clipcompiler.runtime.nonfinite import dropped, refused
 from clipcompiler.runtime.result import ClippedGradients
 from clipcompiler.trace.lengths import Declared
@@ -193,6 +193,16 @@ class CompiledStep(Bounded, Inspected, nn.Module):
             )
         refuse_autocast(batch)
         dynamic = lengths_in(batch, names_of_inputs(self.model, self.loss_fn, args, kwargs), self.dynamic)
+        found = self._found(batch, args, kwargs, unit_ids, dynamic)
+        if any(x.most and x.most < x.of(batch.tensors) for x in found.plan.derived.axes.traced.lengths):
+            found = self._found(batch, args, kwargs, unit_ids, Dynamic({}))  # the model itself may say why
+        self._latest = found.for_size(batch, args, kwargs)
+        return self._latest
+
+    def _found(
+        self, batch: Batch, args: tuple[Any, ...], kwargs: dict[str, Any], unit_ids: Tensor | None, dynamic: Dynamic
+    ) -> Compilation:
+        """The programs for this state of the model and this kind of batch, with letters for what is dynamic in it."""
         kind = fingerprint_of_batch(batch.leaves, batch.structure, dynamic.letters)
         key = (
             fingerprint_of_function(self.loss_fn),
@@ -210,8 +220,7 @@ class CompiledStep(Bounded, Inspected, nn.Module):
         self._programs[key] = found
         if len(self._programs) > KEPT:
             del self._programs[next(iter(self._programs))]
-        self._latest = found.for_size(batch, args, kwargs)
-        return self._latest
+        return found
 
     def retrace(self) -> None:
         """Forgets every program, so that the next call traces the model again."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import linecache
 import sys
+from collections.abc import Mapping
+from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 import sympy
@@ -16,6 +19,9 @@ __all__ = ["Assumptions", "differs"]
 
 #: Batch sizes at which a condition on the batch size must decide alike.
 SIZES = (1, 2, 3, 4, 6, 8, 12, *(2**k for k in range(4, 31)))
+#: Fewer of them, for conditions on several sizes.
+FEW = (1, 2, 3, 4, 7, 16, 512, 2**20)
+NO_LIMITS: Mapping[sympy.Symbol, int] = MappingProxyType({})
 #: A file and a line of it.
 Line = tuple[str, int]
 
@@ -69,11 +75,13 @@ def running_line() -> Line | None:
     return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else None
 
 
-def differs(expression: sympy.Basic, decision: bool, *, least: int = 1) -> bool:
-    """Whether a condition on one symbol decides otherwise for some batch size."""
-    symbols = list(expression.free_symbols)
-    if len(symbols) != 1:
-        return False
+def differs(
+    expression: sympy.Basic, decision: bool, *, least: int = 1, most: Mapping[sympy.Symbol, int] = NO_LIMITS
+) -> bool:
+    """Whether a condition decides otherwise for some batch size, or some lengths where it depends on several sizes."""
+    symbols = sorted(expression.free_symbols, key=str)
     named = {int(k) + d for k in expression.atoms(sympy.Integer) for d in (-1, 0, 1)}
-    sizes = {*SIZES, *named}
-    return any(bool(expression.subs(symbols[0], size)) != decision for size in sizes if size >= least)
+    sizes = [size for size in sorted({*(SIZES if len(symbols) < 2 else FEW), *named}) if size >= least]
+    own = [[size for size in {*sizes, most.get(x, 1)} if least <= size <= most.get(x, size)] for x in symbols]
+    tried = (dict(zip(symbols, chosen, strict=True)) for chosen in product(*own))
+    return bool(symbols) and any(bool(expression.subs(chosen)) != decision for chosen in tried)

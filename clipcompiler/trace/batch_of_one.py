@@ -140,6 +140,7 @@ class Numbering:
         """A size at N = 1."""
         if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
             expression = value.node.expr
+            expression = expression.subs({s: x.letter for x in self.traced.lengths for s in x.exported})
             if self.traced.batch in expression.free_symbols:
                 expression = expression.subs(self.traced.batch, 1)
             value = int(expression) if isinstance(expression, sympy.Integer) else expression

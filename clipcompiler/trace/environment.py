@@ -258,7 +258,7 @@ def same_branch(decide: Any, assumptions: Assumptions) -> Any:
         caller = sys._getframe(1).f_code.co_filename
         if is_users(caller) and isinstance(expression, sympy.Basic) and differs(expression, decision):
             refusal = UntraceableModel(
-                "the model branches on the batch size, and would run other code for another one",
+                "the model branches on the batch size (or a dynamic length), and would run other code for another one",
                 origin=running_line("branch on the batch size"),
                 remedy="write one code path for every batch size; x.squeeze(dim) and x.expand need no branch",
             )

@@ -25,7 +25,7 @@ from clipcompiler.trace.decompose import HasRule, decomposed, is_reference_of_lo
 from clipcompiler.trace.embedding_bag import to_rows
 from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
-from clipcompiler.trace.lengths import Declared, dims_of, lengths_of, prime_beside
+from clipcompiler.trace.lengths import Declared, condition_of, dims_of, lengths_of, prime_beside
 from clipcompiler.trace.looked_at_again import refuse_updates_of_recurrent_weights
 from clipcompiler.trace.masked_write import to_where
 from clipcompiler.trace.normal_form import to_normal_form
@@ -251,6 +251,7 @@ def told_apart(
     refuse_updates_of_recurrent_weights(module, updates)
     tensors = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
     values_of = {node.name: node.meta["val"] for node in graph.nodes if node.op == "placeholder"}
+    placed = [values_of[name] for name in inputs]
     traced = TracedLoss(
         graph,
         type(module.model).__name__,
@@ -260,8 +261,17 @@ def told_apart(
         updates,
         batch_symbol(graph, inputs, alone=alone),
         constants,
-        lengths=tuple(lengths_of(names, lengths, tensors, [values_of[name] for name in inputs])),
+        lengths=tuple(lengths_of(names, lengths, tensors, placed)),
     )
+    for node in graph.nodes if lengths else ():
+        if isinstance(node.meta.get("val"), Tensor):
+            node.meta["sizes"] = traced.shape(node)
+    unmet = condition_of(traced.lengths, placed) if lengths else None
+    if unmet is not None:
+        raise UntraceableModel(
+            f"the model works only for lengths with {unmet}",
+            remedy="leave that length out of dynamic=: every size of it is then compiled for",
+        )
     reach(graph, [*updates.values()])
     return traced
 

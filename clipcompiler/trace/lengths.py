@@ -6,7 +6,9 @@ than for long ones is chosen within it, by a condition on T.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -17,8 +19,24 @@ from torch import Tensor
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
-__all__ = ["Declared", "Length", "declared", "dims_of", "lengths_of", "of_lengths", "places_of", "prime_beside"]
+from clipcompiler.errors import UntraceableModel
+from clipcompiler.trace.assumptions import differs
 
+__all__ = [
+    "Declared",
+    "Length",
+    "condition_of",
+    "declared",
+    "dims_of",
+    "lengths_of",
+    "of_lengths",
+    "places_of",
+    "prime_beside",
+    "written_with_letters",
+]
+
+#: What sympy says where it is asked for the number of a letter.
+WITHOUT_NUMBER = re.compile(r"Cannot convert (expression|symbols) to|truth value of Relational")
 #: What ``compile`` is given: for each input by name the dims whose size is a length, and the letters of these.
 Declared = Mapping[str, Mapping[int, str]]
 
@@ -31,13 +49,20 @@ class Length:
         letter: T, as it stands in extents, costs and the program.
         places: the tensors of the batch that have it, by their number, and the dims there.
         usual: its size in the first batch, at which costs are compared.
-        exported: the symbol that ``torch.export`` gave to it.
+        exported: the symbols that ``torch.export`` gave to it, one for each tensor unless the model needs them equal.
+        most: the longest that the model takes, such as the rows of a table of positions; ``None`` for any.
     """
 
     letter: sympy.Symbol
     places: tuple[tuple[int, int], ...]
     usual: int
-    exported: sympy.Symbol
+    exported: tuple[sympy.Symbol, ...]
+    most: int | None = None
+
+    def of(self, batch: Sequence[Tensor]) -> int:
+        """The size that it has in a batch."""
+        place, dim = self.places[0]
+        return batch[place].shape[dim]
 
 
 def declared(given: Any) -> dict[str, dict[int, str]]:
@@ -66,10 +91,9 @@ def dims_of(names: Sequence[str], given: Declared, examples: Any) -> list[dict[i
     unknown = [name for name in given if name not in names]
     if unknown:
         raise ValueError(f"dynamic names {unknown[0]!r}; the batch has {', '.join(names)}")
-    letters = {letter: Dim(letter, min=2) for dims in given.values() for letter in dims.values()}
     found: list[dict[int, Any] | None] = []
     for name in names:
-        dims = {dim: letters[letter] for dim, letter in given.get(name, {}).items()}
+        dims = dict.fromkeys(given.get(name, {}), Dim.AUTO)
         found.append({**({0: examples} if examples else {}), **dims} or None)
     return found
 
@@ -77,15 +101,47 @@ def dims_of(names: Sequence[str], given: Declared, examples: Any) -> list[dict[i
 def lengths_of(
     names: Sequence[str], given: Declared, batch: Sequence[Tensor], traced: Sequence[Tensor]
 ) -> list[Length]:
-    """The lengths of a batch; ``traced`` are the same tensors with symbols for sizes."""
+    """The lengths of a batch; ``traced`` are the same tensors with symbols for sizes.
+
+    Raises:
+        UntraceableModel: where the model takes one size of a length only.
+    """
     found: list[Length] = []
     for letter, places in places_of(names, given).items():
+        sizes: list[Any] = [traced[place].shape[dim] for place, dim in places]
+        fixed = [size for size in sizes if not isinstance(size, torch.SymInt) or not size.node.expr.is_Symbol]
+        if fixed:
+            raise UntraceableModel(
+                f"the model works only where the length {letter} is {fixed[0]}",
+                remedy="leave it out of dynamic=; or take it as x.shape[d] wherever the model needs it",
+            )
+        nodes = [size.node for size in sizes]
         place, dim = places[0]
-        size = traced[place].shape[dim]
-        if isinstance(size, torch.SymInt):
-            symbol = sympy.Symbol(letter, integer=True, positive=True)
-            found.append(Length(symbol, places, batch[place].shape[dim], size.node.expr))
+        upper = min(node.shape_env.var_to_range[node.expr].upper for node in nodes)
+        found.append(
+            Length(
+                sympy.Symbol(letter, integer=True, positive=True),
+                places,
+                batch[place].shape[dim],
+                tuple(dict.fromkeys(node.expr for node in nodes)),
+                int(upper) if isinstance(upper, sympy.Integer) else None,
+            )
+        )
     return found
+
+
+def condition_of(lengths: Sequence[Length], traced: Sequence[Tensor]) -> sympy.Basic | None:
+    """A condition, beside the longest that they may be, without which the graph does not hold for some lengths."""
+    sizes: Iterator[Any] = (size for tensor in traced for size in tensor.shape if isinstance(size, torch.SymInt))
+    environments = {id(e): e for e in (size.node.shape_env for size in sizes)}
+    most = {symbol: x.most or 2**31 for x in lengths for symbol in x.exported}
+    for environment in environments.values():
+        deferred = [a.expr for asserts in environment.deferred_runtime_asserts.values() for a in asserts]
+        for condition in [guard.expr for guard in environment.guards] + deferred:
+            own = condition.xreplace(environment.replacements)
+            if own.free_symbols & set(most) and differs(own, True, least=2, most=most):
+                return own.xreplace({symbol: x.letter for x in lengths for symbol in x.exported})
+    return None
 
 
 def places_of(names: Sequence[str], given: Declared) -> dict[str, tuple[tuple[int, int], ...]]:
@@ -106,6 +162,25 @@ def of_lengths(batch: Any, lengths: Mapping[Length, int]) -> Any:
             tensor = leaves[tensors[place]]
             leaves[tensors[place]] = tensor.new_empty((*tensor.shape[:dim], size, *tensor.shape[dim + 1 :]))
     return pytree.tree_unflatten(leaves, structure)
+
+
+@contextmanager
+def written_with_letters(given: Declared) -> Iterator[None]:
+    """Within it, what needs the number that a letter stands for is refused.
+
+    Raises:
+        UntraceableModel: where sympy is asked for it.
+    """
+    try:
+        yield
+    except TypeError as error:
+        if not given or not WITHOUT_NUMBER.search(str(error)):
+            raise
+        letters = ", ".join(dict.fromkeys(letter for dims in given.values() for letter in dims.values()))
+        raise UntraceableModel(
+            f"an op of the model is analysed only for lengths that are numbers, not for {letters}: {error}",
+            remedy="leave that length out of dynamic=; every size of it is then compiled for",
+        ) from error
 
 
 def prime_beside(sizes: Iterable[int]) -> int:

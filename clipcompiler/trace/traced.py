@@ -15,7 +15,7 @@ from clipcompiler.origin import Origin
 from clipcompiler.trace.lengths import Length
 from clipcompiler.trace.source import origin_of
 
-__all__ = ["N", "Parameter", "TracedLoss"]
+__all__ = ["N", "Parameter", "TracedLoss", "shape_of"]
 
 #: The batch size, in every extent, cost and generated program.
 N = sympy.Symbol("N", integer=True, nonnegative=True)
@@ -101,11 +101,22 @@ class TracedLoss:
     def extent(self, size: Any) -> Any:
         """A size as a number or an expression in N."""
         if isinstance(size, torch.SymInt):
-            expression = size.node.expr.subs({self.batch: N, **{x.exported: x.letter for x in self.lengths}})
+            expression = size.node.expr.subs(self.letters)
             return int(expression) if expression.is_Integer else expression
+        if isinstance(size, torch.SymFloat) and self.lengths:
+            return size.node.expr.subs(self.letters)
         if isinstance(size, fx.Node):
             return self.extent(size.meta["val"])
         return size
+
+    @property
+    def letters(self) -> dict[sympy.Symbol, sympy.Symbol]:
+        """The symbols of ``torch.export`` for N and the lengths, and ours."""
+        return {self.batch: N, **{symbol: x.letter for x in self.lengths for symbol in x.exported}}
+
+    def is_of_lengths(self, extent: Any) -> bool:
+        """Whether a size, or a number made from sizes, depends on lengths alone, which examples have of their own."""
+        return isinstance(extent, sympy.Expr) and extent.free_symbols <= {x.letter for x in self.lengths}
 
     @property
     def usual(self) -> dict[sympy.Symbol, int]:
@@ -115,6 +126,11 @@ class TracedLoss:
     def origin(self, node: fx.Node) -> Origin:
         """Where a node comes from in the user's program."""
         return origin_of(node)
+
+
+def shape_of(node: fx.Node) -> tuple[Any, ...]:
+    """The extents of a value that carries no examples, lengths as their letters."""
+    return tuple(node.meta.get("sizes") or node.meta["val"].shape)
 
 
 def is_size(node: fx.Node) -> bool:
