@@ -98,16 +98,16 @@ class WeightGradient:
         """The strides (term 0) or the dilations (term 1) of the places."""
         return tuple(e.terms[term][0] for e in self.places)
 
-    def pads(self, sizes: tuple[Any, ...]) -> tuple[tuple[int, int], ...]:
+    def pads(self, sizes: tuple[Any, ...]) -> tuple[tuple[int, Any], ...]:
         """Zeros in front of and behind each place, so that every window lies inside; negative where it is cut."""
         found = []
         for e, size in zip(self.places, sizes, strict=True):
             (stride, u), (dilation, k) = e.terms
             reach = (u.extent - 1) * stride + (k.extent - 1) * dilation + 1
-            found.append((-e.offset, int(reach - size + e.offset)))
+            found.append((-e.offset, whole(reach - size + e.offset)))
         return tuple(found)
 
-    def padding(self, image: str, sizes: tuple[Any, ...]) -> tuple[tuple[int, ...], str]:
+    def padding(self, image: str, sizes: tuple[Any, ...]) -> tuple[tuple[Any, ...], str]:
         """The padding for torch's convolution; where front and back differ, the image is padded (or cut) before."""
         pads = self.pads(sizes)
         if all(front >= 0 and self.fits(e, size) for e, size, (front, _) in zip(self.places, sizes, pads, strict=True)):
@@ -115,11 +115,11 @@ class WeightGradient:
         flat = tuple(amount for pair in reversed(pads) for amount in pair)
         return (0,) * len(pads), f"F.pad({image}, {flat})"
 
-    def fits(self, e: Affine, size: int) -> bool:
+    def fits(self, e: Affine, size: Any) -> bool:
         """Whether a convolution padded alike on both sides has as many places as the letter u."""
         (stride, u), (dilation, k) = e.terms
         places = (size - 2 * e.offset - (int(k.extent) - 1) * dilation - 1) // stride + 1
-        return places == int(u.extent)
+        return bool(places == u.extent)
 
 
 def recognise(network: Network) -> WeightGradient | None:
@@ -144,6 +144,11 @@ def recognise(network: Network) -> WeightGradient | None:
     groups = tuple(x for x in channels if x in second)
     rows, columns = (tuple(x for x in part if x not in groups) for part in (channels, second))
     return WeightGradient(image, other, tuple(x for x in first if not x.examples), groups, rows, columns)
+
+
+def whole(size: Any) -> Any:
+    """A size as a number, where no length of the batch is in it."""
+    return int(size) if sympy.sympify(size).is_Integer else size
 
 
 def product(letters: tuple[Letter, ...]) -> Any:

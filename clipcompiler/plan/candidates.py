@@ -7,7 +7,7 @@ from itertools import combinations, product
 import sympy
 from torch import fx
 
-from clipcompiler.algebra import Network, Pair, Square, cross
+from clipcompiler.algebra import Affine, Network, Pair, Square, cross
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice, Order
 from clipcompiler.plan.cost import Cost, book_keeping, cost_by_row, cost_of_cross, cost_of_tree, kept_sum
@@ -57,9 +57,15 @@ def trees_of(term: Term) -> list[Pair]:
     if not grams:
         return by_row
     whole = square.by_factors()
-    pixels = square.from_pixels(whole)
+    pixels = square.from_pixels(whole) if has_fixed_places(square) else None
     tiles = square.in_tiles(whole, TILE) if is_large(square) else None
     return grams + by_row + [tree for tree in (pixels, tiles) if tree is not None]
+
+
+def has_fixed_places(square: Square) -> bool:
+    """Whether no place of a window is a length of the batch: the program of a Gram from pixels counts them."""
+    affine = [e for f in square.gradient.factors for e in f.index if isinstance(e, Affine)]
+    return all(isinstance(x.extent, int) for e in affine for _, x in e.terms)
 
 
 def is_large(square: Square) -> bool:

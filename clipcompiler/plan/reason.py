@@ -56,7 +56,7 @@ def of_one(best: Choice, lengths: Lengths) -> str:
         return "the least predicted time of all orders"
     if sizes(network)[1:] == (1, 1):
         return "g is a sum of elementwise products"
-    return compared(best, network)
+    return compared(best, network, lengths)
 
 
 def way_of(each: EachOfOp) -> str:
@@ -86,7 +86,7 @@ def usual(extent: Any, lengths: Lengths) -> Any:
     return extent.subs(lengths) if isinstance(extent, sympy.Expr) else extent
 
 
-def compared(best: Choice, network: Network) -> str:
+def compared(best: Choice, network: Network, lengths: Lengths) -> str:
     """S·O·I = 1.6 M < S²(O+I) = 2.25 M"""
     s, o, i = sizes(network)
     square, tree = best.terms[0].square, best.trees[0]
@@ -98,7 +98,7 @@ def compared(best: Choice, network: Network) -> str:
         return f"P²C + S²(K+O) = {paid} from P pixels < S·O·I = {amount_of(s * o * i)}"
     instantiate, gram = f"S·O·I = {amount_of(s * o * i)}", f"S²(O+I) = {amount_of(s * s * (o + i))}"
     if tree.tile is not None:
-        half = float(square.computed(tree)) * s * s * (o + i)
+        half = float(usual(square.computed(tree), lengths)) * s * s * (o + i)
         return f"{half / (s * s * (o + i)):.2g} S²(O+I) = {amount_of(half)} in tiles of {tree.tile} < {instantiate}"
     if best.order is Order.GRAM:
         return f"{gram} < {instantiate}"

@@ -194,7 +194,7 @@ class CompiledStep(Bounded, Inspected, nn.Module):
         refuse_autocast(batch)
         dynamic = lengths_in(batch, names_of_inputs(self.model, self.loss_fn, args, kwargs), self.dynamic)
         found = self._found(batch, args, kwargs, unit_ids, dynamic)
-        if any(x.most and x.most < x.of(batch.tensors) for x in found.plan.derived.axes.traced.lengths):
+        if not all(x.takes(batch.tensors) for x in found.plan.derived.axes.traced.lengths):
             found = self._found(batch, args, kwargs, unit_ids, Dynamic({}))  # the model itself may say why
         self._latest = found.for_size(batch, args, kwargs)
         return self._latest

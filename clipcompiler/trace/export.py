@@ -25,7 +25,7 @@ from clipcompiler.trace.decompose import HasRule, decomposed, is_reference_of_lo
 from clipcompiler.trace.embedding_bag import to_rows
 from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
-from clipcompiler.trace.lengths import Declared, condition_of, dims_of, lengths_of, prime_beside
+from clipcompiler.trace.lengths import Declared, bounded, dims_of, lengths_of, prime_beside
 from clipcompiler.trace.looked_at_again import refuse_updates_of_recurrent_weights
 from clipcompiler.trace.masked_write import to_where
 from clipcompiler.trace.normal_form import to_normal_form
@@ -261,17 +261,11 @@ def told_apart(
         updates,
         batch_symbol(graph, inputs, alone=alone),
         constants,
-        lengths=tuple(lengths_of(names, lengths, tensors, placed)),
+        lengths=bounded(lengths_of(names, lengths, tensors, placed), placed),
     )
     for node in graph.nodes if lengths else ():
         if isinstance(node.meta.get("val"), Tensor):
             node.meta["sizes"] = traced.shape(node)
-    unmet = condition_of(traced.lengths, placed) if lengths else None
-    if unmet is not None:
-        raise UntraceableModel(
-            f"the model works only for lengths with {unmet}",
-            remedy="leave that length out of dynamic=: every size of it is then compiled for",
-        )
     reach(graph, [*updates.values()])
     return traced
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -25,7 +25,7 @@ from clipcompiler.trace.assumptions import differs
 __all__ = [
     "Declared",
     "Length",
-    "condition_of",
+    "bounded",
     "declared",
     "dims_of",
     "lengths_of",
@@ -37,6 +37,8 @@ __all__ = [
 
 #: What sympy says where it is asked for the number of a letter.
 WITHOUT_NUMBER = re.compile(r"Cannot convert (expression|symbols) to|truth value of Relational")
+#: The shortest lengths tried: of two positions a stride may leave one.
+SHORTEST = (2, 3, 4, 6, 8, 12, 16, 24, 32)
 #: What ``compile`` is given: for each input by name the dims whose size is a length, and the letters of these.
 Declared = Mapping[str, Mapping[int, str]]
 
@@ -50,6 +52,7 @@ class Length:
         places: the tensors of the batch that have it, by their number, and the dims there.
         usual: its size in the first batch, at which costs are compared.
         exported: the symbols that ``torch.export`` gave to it, one for each tensor unless the model needs them equal.
+        least: the shortest that the graph holds for.
         most: the longest that the model takes, such as the rows of a table of positions; ``None`` for any.
     """
 
@@ -57,12 +60,17 @@ class Length:
     places: tuple[tuple[int, int], ...]
     usual: int
     exported: tuple[sympy.Symbol, ...]
+    least: int = 2
     most: int | None = None
 
     def of(self, batch: Sequence[Tensor]) -> int:
         """The size that it has in a batch."""
         place, dim = self.places[0]
         return batch[place].shape[dim]
+
+    def takes(self, batch: Sequence[Tensor]) -> bool:
+        """Whether the program holds for the size that it has in a batch."""
+        return self.least <= self.of(batch) <= (self.most or self.of(batch))
 
 
 def declared(given: Any) -> dict[str, dict[int, str]]:
@@ -124,24 +132,41 @@ def lengths_of(
                 places,
                 batch[place].shape[dim],
                 tuple(dict.fromkeys(node.expr for node in nodes)),
-                int(upper) if isinstance(upper, sympy.Integer) else None,
+                most=int(upper) if isinstance(upper, sympy.Integer) else None,
             )
         )
     return found
 
 
-def condition_of(lengths: Sequence[Length], traced: Sequence[Tensor]) -> sympy.Basic | None:
-    """A condition, beside the longest that they may be, without which the graph does not hold for some lengths."""
-    sizes: Iterator[Any] = (size for tensor in traced for size in tensor.shape if isinstance(size, torch.SymInt))
-    environments = {id(e): e for e in (size.node.shape_env for size in sizes)}
+def bounded(lengths: Sequence[Length], traced: Sequence[Tensor]) -> tuple[Length, ...]:
+    """The lengths with the shortest for which the graph holds.
+
+    Raises:
+        UntraceableModel: where it holds for some lengths only, whatever the shortest is.
+    """
+    conditions = list(conditions_on(lengths, traced))
     most = {symbol: x.most or 2**31 for x in lengths for symbol in x.exported}
-    for environment in environments.values():
+    for least in SHORTEST:
+        unmet = next((c for c in conditions if differs(c, True, least=least, most=most)), None)
+        if unmet is None:
+            return tuple(replace(length, least=least) for length in lengths)
+    named = unmet.xreplace({symbol: x.letter for x in lengths for symbol in x.exported}) if unmet is not None else ""
+    raise UntraceableModel(
+        f"the model works only for lengths with {named}",
+        remedy="leave that length out of dynamic=: every size of it is then compiled for",
+    )
+
+
+def conditions_on(lengths: Sequence[Length], traced: Sequence[Tensor]) -> Iterator[sympy.Basic]:
+    """What torch took for true of the lengths while it traced."""
+    sizes: Iterator[Any] = (size for tensor in traced for size in tensor.shape if isinstance(size, torch.SymInt))
+    symbols = {symbol for x in lengths for symbol in x.exported}
+    for environment in {id(e): e for e in (size.node.shape_env for size in sizes)}.values():
         deferred = [a.expr for asserts in environment.deferred_runtime_asserts.values() for a in asserts]
         for condition in [guard.expr for guard in environment.guards] + deferred:
             own = condition.xreplace(environment.replacements)
-            if own.free_symbols & set(most) and differs(own, True, least=2, most=most):
-                return own.xreplace({symbol: x.letter for x in lengths for symbol in x.exported})
-    return None
+            if own.free_symbols & symbols:
+                yield own
 
 
 def places_of(names: Sequence[str], given: Declared) -> dict[str, tuple[tuple[int, int], ...]]:
