@@ -70,11 +70,11 @@ class PerLayer(Grouped):
         require_ungrouped(self.how)
 
     def groups(self, parameters: Sequence[str]) -> tuple[Group, ...]:
-        """One group for each module that has parameters."""
-        layers: dict[str, list[str]] = {}
+        """One group for each module that has parameters; one without any where there are none."""
+        layers: dict[str, list[str]] = {} if parameters else {"(root)": []}
         for name in parameters:
             layers.setdefault(name.rpartition(".")[0] or "(root)", []).append(name)
-        share = 1 / math.sqrt(max(len(layers), 1))
+        share = 1 / math.sqrt(len(layers))
         return tuple(Group(name, tuple(own), share) for name, own in layers.items())
 
 

@@ -84,7 +84,7 @@ def convolution_gradients(x, cotangent, kernel, stride, padding, dilation, group
     x, cotangent = F.pad(x, amounts) if any(amounts) else x, cotangent.contiguous()
     x, rank = x.contiguous(), len(kernel)
     N, C, O, U = x.shape[0], x.shape[1] // groups, cotangent.shape[1] // groups, cotangent[0, 0].numel()
-    if x.is_cpu and not x.is_complex():
+    if x.is_cpu and rank <= 3 and not x.is_complex():
         zeros, image = (0,) * rank, x.flatten(0, 1)[None]
         if C == O == 1:
             kernels = cotangent.flatten(0, 1)[:, None]

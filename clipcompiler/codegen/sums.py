@@ -121,7 +121,9 @@ class Sums:
                 scaled if f is cotangent else self.operands.variable(f) for f in (convolution.image, convolution.filter)
             )
             total = convolution.total(image, filter, self.operands.shape(convolution.image)[2:])
-            total = summed(total, [x for x in total.letters if x not in network.output])
+            if repeated := [x for x in total.letters if x not in network.output]:  # of a weight that broadcasts
+                whole = f"{atom(total.text)}.reshape({sizes_of(x.extent for x in total.letters)})"
+                total = summed(Laid(whole, total.letters), repeated)
         elif network.determined:
             total = Rows.of(self.operands, network, self.scaled_cotangent(cotangent, clip)).total()
         else:

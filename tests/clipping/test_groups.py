@@ -115,3 +115,12 @@ def test_bounds_that_bound_nothing_are_refused(bounds):
 def test_groups_within_groups_are_refused():
     with pytest.raises(ValueError, match="groups cannot be clipped by PerLayer"):
         cc.PerGroup({"*": 1.0}, how=cc.PerLayer())
+
+
+def test_a_model_without_trained_parameters_has_one_group_of_norm_zero():
+    """Nothing to clip: no sum, and norms of zero."""
+    model = model_of().requires_grad_(False)
+    result, gradients = cc.compile(model, losses, clipping=cc.PerLayer()).gradients(*batch_of(3))
+    assert gradients == {}
+    assert result.norms.shape[0] == 3
+    assert not result.norms.any()

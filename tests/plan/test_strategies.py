@@ -210,3 +210,23 @@ def test_a_value_of_parameters_alone_is_differentiated(strategy, chunk_size):
     model, batch = UsedTurned().double(), (torch.randn(5, 4).double(), torch.randint(0, 4, (5,)))
     bound = median_norm(model, LOSS, batch)
     assert_exact(cc.compile(model, LOSS, max_grad_norm=bound, strategy=strategy, chunk_size=chunk_size), batch)
+
+
+class TransposedKernel(nn.Module):
+    """A grouped transposed convolution whose kernel, 2 by 1, is a transposed parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(4, 1, 1, 2))
+
+    def forward(self, x):
+        return F.conv_transpose2d(x, self.w.transpose(-1, -2), None, (2, 1), 0, 0, 2, (2, 2)).flatten(1)
+
+
+@pytest.mark.parametrize("strategy", ["auto", "bookkeeping"])
+@pytest.mark.parametrize("chunk_size", [None, 1])
+def test_a_kernel_with_a_dim_of_one_behind_a_function_is_summed(strategy, chunk_size):
+    """The sum of its weight gradient has one dim for the groups and their channels, letters two."""
+    model, batch = TransposedKernel().double(), (torch.randn(3, 4, 3, 3).double(), torch.randint(0, 4, (3,)))
+    bound = median_norm(model, LOSS, batch)
+    assert_exact(cc.compile(model, LOSS, max_grad_norm=bound, strategy=strategy, chunk_size=chunk_size), batch)
