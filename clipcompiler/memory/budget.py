@@ -20,7 +20,7 @@ Budget = str | int
 #: The peak of a step, as multiples of an ordinary step's, that the two words stand for.
 SHARES = {"fast": 1.25, "lean": 1.0}
 #: What kernels allocate inside themselves, and what an allocator holds back, as a share of the peak.
-UNSEEN = 0.07
+UNSEEN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
