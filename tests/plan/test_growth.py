@@ -8,6 +8,7 @@ from functools import cache, partial
 
 import pytest
 import torch
+from comparison import mostly_slow
 from torch import nn
 
 import clipcompiler as cc
@@ -107,7 +108,7 @@ def test_bytes_held_by_a_gram_in_tiles():
     assert exponent(partial(bytes_held, Order.GRAM, tiled=True), (8192, 16384)) == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "transformer", pytest.param("lstm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", mostly_slow(["cnn", "mlp", "transformer", "lstm"]))
 def test_bytes_held_by_examples(name):
     """Beside the sums, N; and no more than for one chunk where they are run in chunks."""
     case = cases(small=True)[name]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from comparison import assert_exact, median_norm
+from comparison import assert_exact, median_norm, mostly_slow
 from torch import nn
 from torch.nn import functional as F
 
@@ -79,7 +79,7 @@ POSITIONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", POSITIONS)
+@pytest.mark.parametrize("name", mostly_slow(POSITIONS, 3))
 def test_one_program_is_exact_for_every_length(name):
     """Lengths below, at and above that of the first batch; one position (of two a stride leaves one) has its own."""
     torch.manual_seed(0)
@@ -132,7 +132,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", mostly_slow(WAYS, 3))
 def test_a_language_model_is_exact_for_every_length_in_every_way(way):
     """On both sides of the lengths at which orders change."""
     torch.manual_seed(1)
