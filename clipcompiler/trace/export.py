@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch._decomp import decomposition_table
 from torch._dynamo.exc import UserError
 from torch.export import Dim, ExportedProgram, export
-from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
+from torch.export.graph_signature import ExportGraphSignature, InputKind, OutputKind, TensorArgument
 from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import CompileError, UnsupportedLoss, UntraceableModel
@@ -25,7 +25,7 @@ from clipcompiler.trace.decompose import HasRule, decomposed, is_reference_of_lo
 from clipcompiler.trace.embedding_bag import to_rows
 from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
-from clipcompiler.trace.lengths import Declared, bounded, dims_of, lengths_of, prime_beside
+from clipcompiler.trace.lengths import Declared, bounded, lengths_of, shaped
 from clipcompiler.trace.looked_at_again import refuse_updates_of_recurrent_weights
 from clipcompiler.trace.masked_write import to_where
 from clipcompiler.trace.normal_form import to_normal_form
@@ -87,25 +87,6 @@ def trace(
         refuse_batch_norm(error)
         raise untraceable(error) from error
     return replace(traced, examples_per_unit=examples_per_unit, literals=literals, refusal=refusal)
-
-
-def shaped(
-    batch: Any, names: list[str], lengths: Declared, examples: Any, examples_per_unit: int = 1
-) -> tuple[Any, list[dict[int, Any] | None]]:
-    """A batch of the same kind with sizes of no meaning, and its dims that are symbols: one example without them."""
-    leaves, structure = pytree.tree_flatten(batch)
-    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    taken = {size for leaf in tensors for size in leaf.shape[1:]}
-    size = prime_beside(taken) * examples_per_unit if examples else 1
-    letters: dict[str, int] = {}
-    for letter in (letter for dims in lengths.values() for letter in dims.values()):
-        letters.setdefault(letter, prime_beside({*taken, size, *letters.values()}))
-    made = iter(
-        t.new_empty((size, *(letters[own[d]] if d in own else k for d, k in enumerate(t.shape[1:], 1))))
-        for t, own in zip(tensors, (lengths.get(name, {}) for name in names), strict=True)
-    )
-    leaves = [next(made) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-    return pytree.tree_unflatten(leaves, structure), dims_of(names, lengths, examples)
 
 
 def exported(
@@ -219,16 +200,7 @@ def told_apart(
     graph.graph_copy(program.graph, copies)
     outputs = program.graph.output_node().args[0]
     signature = program.graph_signature
-    if signature.user_inputs_to_mutate:
-        changed = ", ".join(sorted(set(signature.user_inputs_to_mutate.values())))
-        raise UntraceableModel(
-            f"the model changes its input {changed} in place",
-            remedy="work on a copy: x = x.clone(), or use the op without the underscore",
-        )
-    if any(s.kind.name == "PARAMETER_MUTATION" for s in signature.output_specs):
-        raise UntraceableModel(
-            "the model writes to a parameter in its forward", remedy="update parameters outside the forward"
-        )
+    refuse_writes(signature)
     values = dict(zip((s.arg.name for s in signature.output_specs), outputs, strict=True))
     returned = [s.arg for s in signature.output_specs if s.kind is OutputKind.USER_OUTPUT]
     if len(returned) != 1 or not isinstance(returned[0], TensorArgument):
@@ -268,6 +240,20 @@ def told_apart(
             node.meta["sizes"] = traced.shape(node)
     reach(graph, [*updates.values()])
     return traced
+
+
+def refuse_writes(signature: ExportGraphSignature) -> None:
+    """Raises where the forward writes to an input or to a parameter."""
+    if signature.user_inputs_to_mutate:
+        changed = ", ".join(sorted(set(signature.user_inputs_to_mutate.values())))
+        raise UntraceableModel(
+            f"the model changes its input {changed} in place",
+            remedy="work on a copy: x = x.clone(), or use the op without the underscore",
+        )
+    if any(s.kind.name == "PARAMETER_MUTATION" for s in signature.output_specs):
+        raise UntraceableModel(
+            "the model writes to a parameter in its forward", remedy="update parameters outside the forward"
+        )
 
 
 def reach(graph: fx.Graph, kept: list[fx.Node]) -> None:

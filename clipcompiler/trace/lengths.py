@@ -31,7 +31,7 @@ __all__ = [
     "lengths_of",
     "of_lengths",
     "places_of",
-    "prime_beside",
+    "shaped",
     "written_with_letters",
 ]
 
@@ -104,6 +104,25 @@ def dims_of(names: Sequence[str], given: Declared, examples: Any) -> list[dict[i
         dims = dict.fromkeys(given.get(name, {}), Dim.AUTO)
         found.append({**({0: examples} if examples else {}), **dims} or None)
     return found
+
+
+def shaped(
+    batch: Any, names: list[str], lengths: Declared, examples: Any, examples_per_unit: int = 1
+) -> tuple[Any, list[dict[int, Any] | None]]:
+    """A batch of the same kind with sizes of no meaning, and its dims that are symbols: one example without them."""
+    leaves, structure = pytree.tree_flatten(batch)
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    taken = {size for leaf in tensors for size in leaf.shape[1:]}
+    size = prime_beside(taken) * examples_per_unit if examples else 1
+    letters: dict[str, int] = {}
+    for letter in (letter for dims in lengths.values() for letter in dims.values()):
+        letters.setdefault(letter, prime_beside({*taken, size, *letters.values()}))
+    made = iter(
+        t.new_empty((size, *(letters[own[d]] if d in own else k for d, k in enumerate(t.shape[1:], 1))))
+        for t, own in zip(tensors, (lengths.get(name, {}) for name in names), strict=True)
+    )
+    leaves = [next(made) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    return pytree.tree_unflatten(leaves, structure), dims_of(names, lengths, examples)
 
 
 def lengths_of(
