@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
-#: The share of the sound models of a run that may be refused; asked of runs of at least so many.
-REFUSED_AT_MOST, MODELS = 0.05, 1000
+#: The share of the sound models of a run that may be refused, and of its programs that may be void; asked of runs of
+#: at least so many sound models.
+REFUSED_AT_MOST, VOID_AT_MOST, MODELS = 0.05, 0.05, 1000
 
 
 def tallies(config):
@@ -28,10 +29,17 @@ def refused_share(total):
     return refused / max(sound, 1), sound
 
 
+def void_share(total):
+    """The share of the programs that torch does not run, or whose gradients are not finite."""
+    void = sum(v for (kind, _, _), v in total.items() if kind == "void")
+    return void / max(sum(total.values()), 1)
+
+
 def pytest_sessionfinish(session):
-    """A long run fails where more than 5% of its sound models were refused."""
-    share, sound = refused_share(tallies(session.config))
-    if sound >= MODELS and share > REFUSED_AT_MOST:
+    """A long run fails where more than 5% of its sound models were refused, or of its programs void."""
+    total = tallies(session.config)
+    share, sound = refused_share(total)
+    if sound >= MODELS and (share > REFUSED_AT_MOST or void_share(total) > VOID_AT_MOST):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -46,6 +54,7 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{'mixing' if kind[1] else 'sound'}, {kind[0]}: {count}")
     share, sound = refused_share(total)
     terminalreporter.write_line(f"refused of {sound} sound models: {share:.2%} (at most {REFUSED_AT_MOST:.0%})")
+    terminalreporter.write_line(f"void of all programs: {void_share(total):.2%} (at most {VOID_AT_MOST:.0%})")
     for (kind, mixing, label), count in total.most_common():
         if kind == "refused":
             terminalreporter.write_line(f"  {count:5} {'mixing' if mixing else 'SOUND '} {label}")
