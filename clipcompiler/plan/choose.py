@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import sympy
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from clipcompiler.clipping import Clipping, Flat, Group
 from clipcompiler.derive.derived import Derived, ReadOnce
@@ -179,6 +179,12 @@ def second_pass(plan: Plan) -> Plan:
             f"float64; they are {', '.join(sorted(map(str, dtypes)))}: use strategy='bookkeeping'"
         )
 
+    if narrowed(plan.derived, next(iter(dtypes), torch.float64)):
+        raise ValueError(
+            "strategy='reweight' rounds weighted gradients where the model computes in a narrower dtype than its "
+            "parameters', so that an example may contribute more than C: use strategy='bookkeeping'"
+        )
+
     def summed_again(choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
         return tuple(replace(c, sum=Cost(), reweighted=True) if c.is_parameter and not c.keeps else c for c in choices)
 
@@ -187,6 +193,14 @@ def second_pass(plan: Plan) -> Plan:
     )
     choices = summed_again(plan.choices)
     return replace(plan, choices=choices, decisions=decisions, again=2 * plan.ordinary / 3)
+
+
+def narrowed(derived: Derived, dtype: torch.dtype) -> bool:
+    """Whether a value of the examples is rounded to a narrower dtype on the way."""
+    axes = derived.axes
+    values = (node.meta.get("val") for node in axes.traced.ops() if axes.carries(node))
+    tensors = [v for v in values if isinstance(v, Tensor) and (v.is_floating_point() or v.is_complex())]
+    return any(torch.finfo(v.dtype.to_real()).eps > torch.finfo(dtype).eps for v in tensors)
 
 
 def folded_into(host: Choice, bias: Choice) -> Choice:

@@ -141,10 +141,23 @@ def test_reweight_sums_by_a_second_backward_pass():
     assert "(losses * clip_factors).sum()" in step.source
 
 
+class Narrow(nn.Module):
+    """Its hidden values are rounded to float32, between layers in float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(784, 5), nn.Linear(5, 10)
+
+    def forward(self, x):
+        return self.b(torch.tanh(self.a(x.flatten(1)).float()).double())
+
+
+MODELS_OF_DTYPES = {"half": lambda: build("mlp").bfloat16(), "narrow": lambda: Narrow().double()}
 REFUSED = {
     "another word": ({"strategy": "ghost"}, "mlp", "give one of 'auto', 'bookkeeping', 'reweight'"),
     "groups": ({"strategy": "reweight", "clipping": cc.PerLayer()}, "mlp", "with several groups use"),
     "a recurrent layer": ({"strategy": "reweight"}, "lstm", "which that of a recurrent layer does not allow"),
+    "a narrower dtype within": ({"strategy": "reweight"}, "narrow", "where the model computes in a narrower dtype"),
     "half precision": ({"strategy": "reweight"}, "half", "rounds the clipped sums to the parameters' own dtype"),
 }
 
@@ -152,7 +165,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_a_strategy_cannot_do_is_refused(name):
     options, kind, message = REFUSED[name]
-    model = build("mlp").bfloat16() if kind == "half" else build(kind)
+    model = MODELS_OF_DTYPES[kind]() if kind in MODELS_OF_DTYPES else build(kind)
     dtype = next(model.parameters()).dtype
     batch = torch.randn(2, 1, 28, 28, dtype=dtype), torch.zeros(2, dtype=torch.long)
     with pytest.raises(ValueError, match=message):
