@@ -215,6 +215,16 @@ def test_a_wrong_result_is_told(folder, capsys):
     assert out.splitlines()[-1].startswith("wrong: the compiled step differs from the loop by")
 
 
+LENGTHS = ("--dynamic", "ids:1=T", "--dynamic", "target:1=T")
+
+
+def test_one_program_for_every_length(folder, capsys):
+    arguments = ("factories:Tokens", "--input", "9:int64<7", "--loss", "token_cross_entropy", *LENGTHS)
+    status, out, _ = run(capsys, *arguments)
+    assert status == 0 and out.splitlines()[-1].endswith("in float64, at T = 9 and 5")
+    assert json.loads(run(capsys, *arguments, "--json")[1])["lengths"] == {"T": [9, 5]}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -251,6 +261,8 @@ def test_what_is_exact(folder, capsys, arguments):
         (("factories:mlp", "--input", "3x4", "--loss", "mes"), "there is no loss 'mes'"),
         (("factories:mlp", "--input", "3x4", "--loss", "factories:own_loss"), "targets that only you know"),
         (("factories:mlp", "--input", "3x4", "--batch", "0"), "give 1 or more examples"),
+        (("factories:mlp", "--input", "3x4", "--dynamic", "input=T"), "say NAME:DIM=T, as in tokens:1=T"),
+        (("factories:mlp", "--input", "3x4", "--dynamic", "input:0=T"), "the first are the examples"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -33,6 +33,8 @@ exit status: 0 exact; 1 refused; 2 wrong, unverified or failed, or the command i
 examples:
   clipcompiler check train:build_model --input 3x32x32
   clipcompiler check train.py:build_gpt --input '16:int64<1000' --loss token_cross_entropy --eval
+  clipcompiler check train.py:build_gpt --input '16:int64<1000' --loss token_cross_entropy --dynamic ids:1=T \\
+      --dynamic target:1=T
   clipcompiler check train:everything --json"""
 
 
@@ -56,6 +58,13 @@ def parser() -> argparse.ArgumentParser:
         "--loss",
         metavar="NAME",
         help=f"{', '.join(LOSSES)}, or module:function; default: the factory's, else cross_entropy",
+    )
+    add(
+        "--dynamic",
+        action="append",
+        default=[],
+        metavar="NAME:DIM=T",
+        help="the size of that dim is a length, and one program serves all; again for each further one",
     )
     add("--batch", type=int, default=4, metavar="N", help="examples that are drawn (default: %(default)s)")
     add("--seed", type=int, default=0, help="set before the factory is called, and before the draws (default: 0)")

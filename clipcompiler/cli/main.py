@@ -18,9 +18,10 @@ from torch.utils import _pytree as pytree
 from clipcompiler.cli.arguments import parser
 from clipcompiler.cli.losses import LOSSES, cross_entropy, loss_called, target_for
 from clipcompiler.cli.presentation import as_json, as_text, tensors_of
-from clipcompiler.cli.specification import Specification, dtype_of, specification
+from clipcompiler.cli.specification import Specification, dtype_of, length, specification
 from clipcompiler.cli.subject import Subject, Unusable, found, subject_of
 from clipcompiler.cli.verdict import Status, examine
+from clipcompiler.trace.lengths import declared
 
 __all__ = ["main"]
 
@@ -48,8 +49,11 @@ def check(options: argparse.Namespace) -> int:
         subject = prepared(subject_of(found(options.factory)), options)
         torch.manual_seed(options.seed)
         batch, kwargs = drawn(subject, options)
-    model = subject.model
-    verdict = examine(model, subject.loss_fn, batch, kwargs, tolerance=options.tolerance, progress=progress)
+    model, dynamic = subject.model, dict[str, dict[int, str]]()
+    for name, dim, letter in map(length, options.dynamic):
+        dynamic.setdefault(name, {})[dim] = letter
+    limits = {"tolerance": options.tolerance, "progress": progress}
+    verdict = examine(model, subject.loss_fn, batch, kwargs, dynamic=declared(dynamic), **limits)
     tensors = tensors_of(batch, kwargs, has_target=subject.loss_fn is not None)
     if options.json:
         print(json.dumps(as_json(verdict, model, tensors), indent=1, ensure_ascii=False, allow_nan=False))

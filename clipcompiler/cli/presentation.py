@@ -38,6 +38,7 @@ def conclusion(verdict: Verdict) -> str:
     """The verdict; the refusal or the traceback whole."""
     mode = ", compared in eval mode because the model draws at random" if verdict.in_eval_mode else ""
     if verdict.status is Status.EXACT:
+        mode += "".join(f", at {letter} = {long} and {short}" for letter, (long, short) in verdict.lengths.items())
         found = f"largest relative error {verdict.error:.2g} of norms and clipped sums"
         return f"exact: {found}, against one backward pass an example in float64{mode}"
     if verdict.status is Status.REFUSED:
@@ -54,6 +55,7 @@ def as_json(verdict: Verdict, model: nn.Module, batch: dict[str, Tensor]) -> dic
         "status": verdict.status.value,
         "reason": verdict.reason,
         "error": verdict.error,
+        "lengths": verdict.lengths,
         "compared_in_eval_mode": verdict.in_eval_mode,
         "model": type(model).__name__,
         "training": model.training,

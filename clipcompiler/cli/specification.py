@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["GRAMMAR", "Specification", "specification"]
+__all__ = ["GRAMMAR", "Specification", "length", "specification"]
 
 GRAMMAR = """\
 SPEC is [NAME=][SHAPE][:DTYPE][<BOUND], the shape that of one example:
@@ -19,6 +19,8 @@ SPEC is [NAME=][SHAPE][:DTYPE][<BOUND], the shape that of one example:
 FORM = re.compile(
     r"(?:(?P<name>[^\W\d]\w*)=)?(?P<shape>\d+(?:x\d+)*)?(?::?(?P<dtype>[a-z]\w*))?(?:<(?P<bound>\d+))?", re.ASCII
 )
+
+LENGTH = re.compile(r"(?P<name>[^\W\d]\w*):(?P<dim>\d+)=(?P<letter>[^\W\d]\w*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,18 @@ def specification(text: str) -> Specification:
         wanted = "integers take a bound, as in int64<10" if whole else "only integers take a bound, as in int64<10"
         raise ValueError(f"{text!r}: {wanted}")
     return Specification(found["name"] or "", shape, dtype, int(bound) if bound else None)
+
+
+def length(text: str) -> tuple[str, int, str]:
+    """``tokens:1=T`` → the input, its dim and the letter of its size.
+
+    Raises:
+        ValueError: where it is none.
+    """
+    found = LENGTH.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"--dynamic {text}: say NAME:DIM=T, as in tokens:1=T, the first dim being 0")
+    return found["name"], int(found["dim"]), found["letter"]
 
 
 def dtype_of(name: str, text: str = "") -> torch.dtype:

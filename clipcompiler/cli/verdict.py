@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from clipcompiler.compile import compile as compile_step
 from clipcompiler.errors import CompileError
 from clipcompiler.runtime import CompiledStep
+from clipcompiler.trace.lengths import Declared, cut_to
 from clipcompiler.verify import VerificationError, draws
 
 __all__ = ["TOLERANCE", "Status", "Verdict", "examine"]
@@ -44,6 +45,7 @@ class Verdict:
         reason: why it is no better than it is, in one line; empty where it is exact.
         step: the compiled step, where there is one.
         error: the largest relative error of norms and clipped sums against one backward pass an example, in float64.
+        lengths: for each letter the sizes that the numbers were compared at.
         in_eval_mode: the numbers were compared in eval mode, because the model draws at random.
         problem: the exception, where there was one.
         seconds: the time of each part.
@@ -53,6 +55,7 @@ class Verdict:
     reason: str = ""
     step: CompiledStep | None = None
     error: float | None = None
+    lengths: dict[str, list[int]] = field(default_factory=dict)
     in_eval_mode: bool = False
     problem: Exception | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -64,12 +67,14 @@ def examine(
     args: Sequence[Any],
     kwargs: dict[str, Any] | None = None,
     *,
+    dynamic: Declared | None = None,
     tolerance: float = TOLERANCE,
     progress: Progress = lambda _: nullcontext(),
 ) -> Verdict:
     """Compiles a model, then holds norms and clipped sums against one backward pass an example in float64.
 
-    C is the median of the norms, so that some examples are clipped and some are not.
+    C is the median of the norms, so that some examples are clipped and some are not. Where lengths are ``dynamic``, the
+    same program is held against the loop once more, on the first half of the positions.
 
     A model that draws at random cannot be compared as it is: its loop would draw other numbers. Such a model is
     proven as it is, and compared in eval mode.
@@ -86,7 +91,7 @@ def examine(
 
     try:
         with part("compile"):
-            verdict.step = compile_step(model, loss_fn).prepare(*args, **options)
+            verdict.step = compile_step(model, loss_fn, dynamic=dynamic).prepare(*args, **options)
         verified(verdict, args, options, tolerance, part)
     except CompileError as refusal:
         verdict.status, verdict.reason, verdict.problem = Status.REFUSED, refusal.reason, refusal
@@ -115,6 +120,11 @@ def verified(verdict: Verdict, args: Sequence[Any], kwargs: dict[str, Any], tole
         step.max_grad_norm = middle
     with part("verify"):
         verdict.error = step.verify(*args, tolerance=tolerance, **kwargs)
+        if lengths := step.plan.derived.axes.traced.lengths:
+            sizes = {x: max(x.least, (x.usual + 1) // 2) for x in lengths}
+            args, kwargs = cut_to((tuple(args), kwargs), sizes)
+            verdict.error = max(verdict.error, step.verify(*args, tolerance=tolerance, **kwargs))
+            verdict.lengths = {str(x.letter): [x.usual, size] for x, size in sizes.items()}
     verdict.status = Status.EXACT
 
 

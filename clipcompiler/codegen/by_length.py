@@ -48,9 +48,10 @@ def decide_norms(body: Body, norms: Norms, decision: Decision, guests: Mapping[f
 
 
 def decide_sums(body: Body, sums: Sums, plan: Plan, decision: Decision) -> None:
-    """The clipped sums of some parameters, by length."""
+    """The clipped sums of some parameters, by length; with no condition where all lengths are summed alike."""
     kept = sums.at_length[plan.decisions.index(decision)]
-    each, found = sums.each, []
+    lines = body.sections[-1].lines
+    each, found, begin, written = sums.each, [], len(lines), []
     for k, piece in enumerate(branches(body, decision)):
         scaled, summed, gradients = dict(sums.scaled), dict(sums.summed), dict(sums.gradients)
         start = len(body.sections[-1].lines)
@@ -59,10 +60,15 @@ def decide_sums(body: Body, sums: Sums, plan: Plan, decision: Decision) -> None:
             if plan.sums(choice):
                 sums.write(choice)
         held = dict.fromkeys(word for laid in kept[k].values() for word in WORD.findall(laid.text) if word != "flatten")
-        body.let_go([*(name for name in held if name.isidentifier()), *body.bound_since(start)])
+        kept_here = [name for name in held if name.isidentifier()]
+        written.append((lines[start:], kept_here))
+        body.let_go([*kept_here, *body.bound_since(start)])
         found.append({source: text for source, text in sums.gradients.items() if source not in gradients})
         sums.scaled, sums.summed, sums.gradients = scaled, summed, gradients
     sums.each = each
+    if all(own == written[0] for own in written):
+        lines[begin:] = written[0][0]
+        body.let_go(written[0][1])
     for source in found[0]:
         sums.gradients[source] = by_length(decision, [texts[source] for texts in found])
 

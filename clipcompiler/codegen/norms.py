@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import sympy
 from torch import fx
 
 from clipcompiler.algebra import Cross, Factor, Leaf, Letter, Pair, Square, Tree
@@ -82,7 +83,7 @@ class Norms:
         """Σ_w g[n,w]²"""
         if len(each.letters) == 1:
             return Laid(f"{atom(each.text)}.square()", each.letters)
-        extents = [int(x.extent) for x in each.letters[1:]]
+        extents = [int(x.extent) if sympy.sympify(x.extent).is_number else math.inf for x in each.letters[1:]]
         if math.prod(extents) <= SHORT or extents[-1] > LONG:
             flat = each.text if len(extents) == 1 else f"{atom(each.text)}.flatten(1)"
             return Laid(f"{flat}.square().sum(1)", (each.letters[0],))

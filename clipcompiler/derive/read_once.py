@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import networkx as nx
@@ -77,6 +77,8 @@ def before(values: tuple[fx.Node, ...], nodes: tuple[fx.Node, ...]) -> list[fx.N
 
 def proven(axes: Axes, parameters: tuple[fx.Node, ...], values: tuple[fx.Node, ...], nodes: list[fx.Node]) -> bool:
     """Whether the values hold elements of the parameters alone, and none of them twice."""
+    if len(parameters) == len(values) == 1 and chained(parameters[0], values[0], nodes):
+        return True
     if len(parameters) == 1 and apart(axes, parameters[0], values, nodes):
         return True
     sizes = [p.meta["val"].numel() for p in parameters]
@@ -89,6 +91,44 @@ def proven(axes: Axes, parameters: tuple[fx.Node, ...], values: tuple[fx.Node, .
     }
     numbers = run(axes, nodes, given, lambda target: target in ONCE or target in JOINING)
     return all(v in numbers for v in values) and distinct([numbers[v] for v in values], sum(sizes))
+
+
+def chained(parameter: fx.Node, value: fx.Node, nodes: list[fx.Node]) -> bool:
+    """Whether one op after the other leads from the parameter to the value, and none repeats an element.
+
+    Nothing is run: it holds for every length, as of the first T rows of a table of positions.
+    """
+    data, counted = {parameter}, set[fx.Node]()
+    for node in nodes:
+        moved = [o for o in node.all_input_nodes if o in data]
+        if not moved and counts(node, counted):
+            counted.add(node)
+        elif moved and ((node.target in ONCE and len(moved) == 1) or looks_up(node) in counted):
+            data.add(node)
+        elif moved:
+            return False
+    return value in data
+
+
+def counts(node: fx.Node, counted: Container[fx.Node]) -> bool:
+    """Whether a value holds whole numbers of at least 0, no two the same, at every call: arange(T), arange(1, T)."""
+    if node.target in CREATING:
+        first = node.args[0] if node.target is not aten.arange.default else 0
+        step = node.args[2] if len(node.args) > 2 else 1
+        return all(isinstance(k, int) and k >= least for k, least in ((first, 0), (step, 1)))
+    return node.target in ONCE and any(o in counted for o in node.all_input_nodes)
+
+
+def looks_up(node: fx.Node) -> Any:
+    """The index of an op that reads the rows of its first operand, each of them as it is: of padding there are none."""
+    if node.target is aten.embedding.default:
+        return node.args[1] if dict(enumerate(node.args)).get(2, -1) == -1 else None
+    if node.target is aten.index_select.default:
+        return node.args[2]
+    if node.target is aten.index.Tensor:
+        given = [index for index in node.args[1] if index is not None]  # type: ignore[union-attr]
+        return given[0] if len(given) == 1 else None
+    return None
 
 
 def distinct(numbers: list[Tensor], count: int) -> bool:

@@ -222,6 +222,7 @@ def told_apart(
     updates = {own_name(b): copies[values[name]] for name, b in signature.buffers_to_mutate.items()}
     refuse_updates_of_recurrent_weights(module, updates)
     tensors = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
+    symbol = batch_symbol(graph, inputs, alone=alone)
     values_of = {node.name: node.meta["val"] for node in graph.nodes if node.op == "placeholder"}
     placed = [values_of[name] for name in inputs]
     traced = TracedLoss(
@@ -231,9 +232,9 @@ def told_apart(
         buffers,
         inputs,
         updates,
-        batch_symbol(graph, inputs, alone=alone),
+        symbol,
         constants,
-        lengths=bounded(lengths_of(names, lengths, tensors, placed), placed),
+        lengths=bounded(lengths_of(names, lengths, tensors, placed), placed, symbol),
     )
     for node in graph.nodes if lengths else ():
         if isinstance(node.meta.get("val"), Tensor):

@@ -26,6 +26,7 @@ __all__ = [
     "Declared",
     "Length",
     "bounded",
+    "cut_to",
     "declared",
     "dims_of",
     "lengths_of",
@@ -157,23 +158,33 @@ def lengths_of(
     return found
 
 
-def bounded(lengths: Sequence[Length], traced: Sequence[Tensor]) -> tuple[Length, ...]:
-    """The lengths with the shortest for which the graph holds.
+def bounded(lengths: Sequence[Length], traced: Sequence[Tensor], examples: Any) -> tuple[Length, ...]:
+    """The lengths with the shortest for which the graph holds; ``examples`` is torch's symbol for their number.
 
     Raises:
         UntraceableModel: where it holds for some lengths only, whatever the shortest is.
     """
+    if not lengths:
+        return ()
     conditions = list(conditions_on(lengths, traced))
     most = {symbol: x.most or 2**31 for x in lengths for symbol in x.exported}
+    unmet: list[sympy.Basic] = []
     for least in SHORTEST:
-        unmet = next((c for c in conditions if differs(c, True, least=least, most=most)), None)
-        if unmet is None:
+        unmet = [c for c in conditions if differs(c, True, least=least, most=most)]
+        if not unmet:
             return tuple(replace(length, least=least) for length in lengths)
-    named = unmet.xreplace({symbol: x.letter for x in lengths for symbol in x.exported}) if unmet is not None else ""
+    letters = {examples: sympy.Symbol("N")} | {symbol: x.letter for x in lengths for symbol in x.exported}
     raise UntraceableModel(
-        f"the model works only for lengths with {named}",
+        f"the model works only for lengths with {relation(unmet[0].xreplace(letters))}",
         remedy="leave that length out of dynamic=: every size of it is then compiled for",
     )
+
+
+def relation(condition: sympy.Basic) -> str:
+    """A condition as Python writes it: ``T != N``."""
+    if isinstance(condition, sympy.core.relational.Relational):
+        return f"{condition.lhs} {condition.rel_op} {condition.rhs}"
+    return str(condition)
 
 
 def conditions_on(lengths: Sequence[Length], traced: Sequence[Tensor]) -> Iterator[sympy.Basic]:
@@ -205,6 +216,16 @@ def of_lengths(batch: Any, lengths: Mapping[Length, int]) -> Any:
         for place, dim in length.places:
             tensor = leaves[tensors[place]]
             leaves[tensors[place]] = tensor.new_empty((*tensor.shape[:dim], size, *tensor.shape[dim + 1 :]))
+    return pytree.tree_unflatten(leaves, structure)
+
+
+def cut_to(batch: Any, lengths: Mapping[Length, int]) -> Any:
+    """The first positions of a batch: those before a size, along each length."""
+    leaves, structure = pytree.tree_flatten(batch)
+    tensors = [k for k, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+    for length, size in lengths.items():
+        for place, dim in length.places:
+            leaves[tensors[place]] = leaves[tensors[place]].narrow(dim, 0, size).contiguous()
     return pytree.tree_unflatten(leaves, structure)
 
 

@@ -109,6 +109,16 @@ READS = {
         ),
         True,
     ),
+    "rows by number": (lambda m, x: F.linear(x, F.embedding(torch.arange(1, 5)[None], m.w)[0]), True),
+    "rows by number, indexed": (lambda m, x: F.linear(x, m.w[torch.arange(0, 6, 2)]), True),
+    "columns by number": (lambda m, x: x[:, :3] @ m.w.t().index_select(0, torch.arange(3)), True),
+    "rows from behind": (lambda m, x: F.linear(x, m.w[torch.arange(-2, 2)]), True),
+    "rows from behind, met again": (lambda m, x: F.linear(x, m.w[torch.arange(-2, 5)]), False),
+    "rows by number, one of padding": (lambda m, x: F.linear(x, F.embedding(torch.arange(4), m.w, 0)), False),
+    "rows by number, joined": (
+        lambda m, x: F.linear(x, torch.cat([m.w[:2], m.w[torch.arange(3)]])),
+        False,
+    ),
     "overlapping by one": (lambda m, x: F.linear(x, m.w[:3]) * F.linear(x, m.w[2:5]), False),
     "flipped, overlapping": (lambda m, x: F.linear(x, m.w.flip(0)[:4]) + F.linear(x, m.w[:4]), False),
     "repeated": (lambda m, x: F.linear(x, m.w[:1].repeat(3, 1)), False),
@@ -117,8 +127,8 @@ READS = {
 }
 
 
-#: Neither the rows nor the columns of these lie one behind the other.
-NUMBERED_ALONE = ("even and odd", "quarters")
+#: Neither the rows nor the columns of these lie one behind the other, nor does one op after the other repeat none.
+NUMBERED_ALONE = ("even and odd", "quarters", "rows from behind")
 
 
 @pytest.mark.parametrize("name", READS)

@@ -1,12 +1,14 @@
 """dynamic=: one program for every length of the batch, exact at each; what holds for some lengths only is refused."""
 
 import pytest
+import sympy
 import torch
 from comparison import assert_exact, median_norm, mostly_slow
 from torch import nn
 from torch.nn import functional as F
 
 import clipcompiler as cc
+from clipcompiler.trace.lengths import relation
 
 LOSS = nn.CrossEntropyLoss(reduction="none")
 
@@ -154,6 +156,14 @@ def test_units_given_at_call_time_are_exact_for_every_length():
     assert step.compilations == 1
 
 
+@pytest.mark.parametrize("name", ["a table of positions", "an embedding of positions"])
+def test_the_first_rows_of_a_table_are_its_gradient_whatever_the_length(name):
+    """No gradient of the rows behind T is formed for any example."""
+    step = cc.compile(POSITIONS[name](), LOSS, dynamic={"x": {1: "T"}}, example_inputs=positions()(4, 12))
+    assert "is_grads_batched" not in step.source
+    assert "every element is in" in str(step.plan)
+
+
 def test_the_longest_is_read_off_the_model():
     """A longer batch is compiled as it is, and fails as the model does."""
     model = POSITIONS["a table of positions"]()
@@ -199,6 +209,14 @@ def test_what_holds_for_some_lengths_only_is_refused(name):
     model = model_of(forward, h=nn.Linear(8, 3), w=nn.Linear(96, 3))
     with pytest.raises(error, match=match):
         cc.compile(model, LOSS, dynamic={"x": {1: "T"}}, example_inputs=positions()(4, 12))
+
+
+def test_a_condition_that_fails_is_told_as_python_writes_it():
+    """Of torch's relations, and of truths that are none."""
+    length, examples = sympy.symbols("T N", positive=True, integer=True)
+    assert relation(sympy.Ne(length, examples)) == "T != N"
+    assert relation(sympy.Ge(length, 2 * examples)) == "T >= 2*N"
+    assert relation(sympy.Or(sympy.Ne(length, 3), sympy.Eq(examples, 1))).count("|") == 1
 
 
 def test_one_letter_is_one_size():
