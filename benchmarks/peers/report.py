@@ -20,7 +20,9 @@ the same batch: the median over pairs of steps taken by turns. *refuses* is a me
 model, *fails* one that breaks or takes too long, *wrong* one with an error of more than 0.1%, in
 float64 too, with its time for what it is worth. C is about the median norm, so that half of the
 examples are clipped. Every step ends with the sum of the clipped gradients in `p.grad`; no noise is added, and no
-optimizer runs. float32 throughout, without TF32. Each model and method has a process of its own."""
+optimizer runs. float32 throughout, without TF32. Each model and method has a process of its own; for all of them the
+allocator keeps what is freed below 32 MiB, as glibc's does by itself in any process that has freed so much at once, so
+that the ordinary steps are alike."""
 
 MEMORY = """\
 The peak of one step beyond what was held before it, divided by that of an ordinary step; gradients are counted, the
