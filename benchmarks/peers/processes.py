@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 MARK = "record: "
 #: The allocator of glibc, by what is measured. For memory, large tensors go back to the system as soon as they are
 #: freed: the peak of a process is that of its tensors. For time, it starts as in any process that has freed 32 MiB at
-#: once, which glibc takes for a sign to keep freed memory: where one method's process has done so before it is timed and
-#: another's has not, an ordinary step is up to a quarter faster in the first, by the page faults that it is spared.
+#: once, which glibc takes for a sign to keep freed memory: where one method's process has done so before it is timed
+#: and another's has not, an ordinary step is up to a quarter faster in the first, by the page faults that it is spared.
 ALLOCATOR = {
     "memory": {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": str(2**16)},
     "time": {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**26)},
