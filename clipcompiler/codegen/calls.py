@@ -52,7 +52,8 @@ def call_text(
     if target is operator.getitem:
         return f"{text(node.args[0])}[{text(node.args[1])}]"
     if target in INFIX and not node.kwargs:
-        return f"{text(node.args[0])} {INFIX[target]} {text(node.args[1])}"
+        left, right = (bracketed(text(value)) for value in node.args)
+        return f"{left} {INFIX[target]} {right}"
     if target in VIEWS:
         sizes = ", ".join(literal(size) for size in traced.shape(node))
         return f"{text(node.args[0])}.reshape({sizes})" if sizes else f"{text(node.args[0])}.reshape(())"
@@ -113,6 +114,11 @@ def sliced(node: fx.Node, text: Callable[[Any], str]) -> str:
         return text(source)
     pace = "" if step == 1 else f":{step}"
     return f"{text(source)}[{':, ' * (int(dim) % rank)}{first}:{last}{pace}]"
+
+
+def bracketed(text: str) -> str:
+    """An operand: a size may be a sum or a product, as in ``x / (2 * T)``."""
+    return f"({text})" if " " in text else text
 
 
 def quoted(text: str) -> str:

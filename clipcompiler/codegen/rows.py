@@ -108,7 +108,7 @@ def numbers(operands: Operands, factor: Factor) -> Laid:
     if not reference.wraps:
         return laid
     (row,) = factor.determined
-    return Laid(operands.body.bind("rows", f"{atom(laid.text)} % {literal(row.extent)}"), laid.letters)
+    return Laid(operands.body.bind("rows", f"{atom(laid.text)} % {atom(literal(row.extent))}"), laid.letters)
 
 
 def product(operands: Operands, network: Network, cotangent: str | None) -> Laid:

@@ -73,6 +73,10 @@ POSITIONS = {
     "scaled by the length": lambda: model_of(
         lambda m, x: m.h(m.a(x).tanh().sum(1) / x.shape[1] ** 0.5), a=nn.Linear(8, 8), h=nn.Linear(8, 3)
     ),
+    "divided by twice the length": lambda: model_of(
+        lambda m, x: m.h(torch.cat([x, m.a(x)], 1).sum(1) / (2 * x.shape[1]) - (x.shape[1] + 1)),
+        a=nn.Linear(8, 8), h=nn.Linear(8, 3),
+    ),
     "a norm of layers": lambda: model_of(lambda m, x: m.h(m.n(x).amax(1)), n=nn.LayerNorm(8), h=nn.Linear(8, 3)),
     "a bias of every position": lambda: model_of(
         lambda m, x: m.h((m.a(x) + m.b.expand(x.shape[1], 8)).tanh().mean(1)),
