@@ -159,9 +159,10 @@ class Sums:
         """The factor of at most half the size of ȳ, where ȳ is not scaled already."""
         if (network.factors[0], clip) in self.scaled:
             return None
-        sizes = [size_of(f) if EXAMPLE in f.letters else sympy.oo for f in network.factors]
-        place = min(range(len(sizes)), key=lambda k: sympy.sympify(sizes[k]).subs(N, 1))
-        return place if (2 * sizes[place] - sizes[0]).subs(N, 1) <= 0 else None
+        of_one = {N: 1, **self.operands.axes.traced.usual}
+        sizes = [size_of(f).subs(of_one) if EXAMPLE in f.letters else sympy.oo for f in network.factors]
+        place = min(range(len(sizes)), key=sizes.__getitem__)
+        return place if 2 * sizes[place] <= sizes[0] else None
 
     def times_clip(self, x: Laid, clip: str) -> Laid:
         """c_n x[n, …]"""

@@ -60,6 +60,12 @@ def test_random_models_are_exact_at_every_length():
     check(range(10))
 
 
+@pytest.mark.parametrize("seed", [37, 220])
+def test_models_that_failed_are_exact(seed):
+    """x / 2 * T for x / (2 * T); the smaller of two factors of ⌈T/2⌉ rows."""
+    assert examined(seed) == "exact"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk", range(10))
 def test_many_random_models_are_exact_at_every_length(chunk):
