@@ -1,0 +1,1 @@
+"""Squared norms of per-example gradients that are never written to memory."""
