@@ -17,7 +17,7 @@ from clipcompiler.dsl import RuleSet
 from clipcompiler.fit import Fit, Wishes, fitted
 from clipcompiler.memory import Subject, parsed
 from clipcompiler.plan import STRATEGIES
-from clipcompiler.runtime import CompiledStep, Tools
+from clipcompiler.runtime import Backend, CompiledStep, Tools
 from clipcompiler.same_losses import prove_same_losses
 from clipcompiler.trace import trace
 from clipcompiler.trace.lengths import Declared, declared, written_with_letters
@@ -40,6 +40,8 @@ def compile(
     chunk_size: int | None = None,
     autotune: bool = False,
     dynamic: Declared | None = None,
+    backend: str = "eager",
+    mode: str | None = None,
     example_inputs: tuple[Any, ...] | None = None,
 ) -> CompiledStep:
     """Compiles a model and a loss into a step that computes clipped per-example gradients.
@@ -73,6 +75,10 @@ def compile(
             name (``target`` for the target) the dims, and a letter for each: ``{"tokens": {1: "T"}, "target": {1:
             "T"}}``. One program serves every T ≥ 2; what is cheaper for short batches than for long ones is decided
             within it, by the condition that it prints.
+        backend: ``"eager"`` runs the generated program as it is written; ``"inductor"`` records it as one graph (forward,
+            backward, norms, clipping and sums), which torch's Inductor compiles at the first call of each kind of
+            batch, and shows on stderr. Where Inductor cannot, one warning says why, and the program is run eagerly.
+        mode: Inductor's: ``"reduce-overhead"`` for CUDA graphs, ``"max-autotune"``, or ``None``.
         example_inputs: a batch (inputs, then the target) to trace with at once; without it the step is traced
             at its first call.
 
@@ -119,6 +125,7 @@ def compile(
         examples_per_unit=examples_per_unit,
         nonfinite=nonfinite,
         dynamic=declared(dynamic),
+        backend=Backend(backend, mode),
     )
     if example_inputs is not None:
         step.prepare(*example_inputs)

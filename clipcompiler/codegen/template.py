@@ -156,10 +156,12 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
 #: The calls for some examples at a time, and for the examples of whole units.
 IN_CHUNKS = """\
     # ── all examples, a chunk of them at a time ───────────────────────────────────────────────────────
-    chunk = chunk or N
-    rows = [slice(first{m}, (first + chunk){m}) for first in range(0, N, chunk)]
-    parts = [some(*(t[part] for t in ({batch}))) for part in rows]
-    losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts)) if len(parts) > 1 else parts[0]"""
+    if chunk is None:
+        losses, norms, clip_factors = some({given})
+    else:
+        rows = [slice(first{m}, (first + chunk){m}) for first in range(0, N, chunk)]
+        parts = [some(*(t[part] for t in ({batch}))) for part in rows]
+        losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts))"""
 IN_WHOLE_UNITS = """\
     # ── all examples, those of some units at a time ───────────────────────────────────────────────────
     rows = whole_units(unit_ids, chunk or N)
@@ -195,7 +197,7 @@ def calls_of(given: tuple[str, ...], m: int, *, by_unit: bool) -> str:
     batch = ", ".join(given) + ("," if len(given) == 1 else "")
     if by_unit:
         return IN_WHOLE_UNITS.format(batch=batch)
-    return IN_CHUNKS.format(batch=batch, m="" if m == 1 else f" * {m}")
+    return IN_CHUNKS.format(given=", ".join(given), batch=batch, m="" if m == 1 else f" * {m}")
 
 
 def any_complex(plan: Plan) -> bool:

@@ -16,6 +16,7 @@ from clipcompiler.plan import Plan
 from clipcompiler.runtime.batch import Batch, caller, cast
 from clipcompiler.runtime.fingerprint import closed_over, identified
 from clipcompiler.runtime.load import load
+from clipcompiler.runtime.lowered import Backend, Lowered
 from clipcompiler.runtime.result import ClippedGradients
 
 __all__ = ["Compilation", "Fitted", "Loss", "modules_of", "named", "tensors_of"]
@@ -53,6 +54,7 @@ class Compilation:
         buffers: where to find the buffers and constants the program reads.
         alive: what the fingerprint knows by identity, kept alive so that no other object gets that identity.
         fitted: what gives the programs for batches of other sizes.
+        backend: what runs the programs.
         sizes: the same with those programs, by size.
     """
 
@@ -63,10 +65,11 @@ class Compilation:
     buffers: Callable[[], dict[str, Tensor]]
     alive: tuple[object, ...]
     fitted: Fitted
+    backend: Backend
     sizes: dict[tuple[int, ...], Compilation] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, fitted: Fitted, batch: Batch, model: nn.Module, loss_fn: object) -> Compilation:
+    def of(cls, fitted: Fitted, batch: Batch, model: nn.Module, loss_fn: object, backend: Backend) -> Compilation:
         """Loads the program for a batch and finds the model's tensors, those of the loss under ``loss_fn.``."""
         plan, program = fitted.plan, fitted.program
         roots = modules_of(model, loss_fn)
@@ -75,9 +78,9 @@ class Compilation:
         def buffers() -> dict[str, Tensor]:
             return buffers_of(plan, program, roots)
 
-        function = load(program, type(model).__name__)
+        function = backend.of(load(program, type(model).__name__), plan.derived.axes.traced.examples_per_unit)
         alive = loss_fn, *closed_over(loss_fn), *identified(roots)
-        made = cls(plan, program, function, parameters, buffers, alive, fitted)
+        made = cls(plan, program, function, parameters, buffers, alive, fitted, backend)
         made.sizes[fitted.rounded(batch.tensors)] = made
         return made
 
@@ -86,9 +89,18 @@ class Compilation:
         sizes = self.fitted.rounded(batch.tensors)
         if sizes not in self.sizes:
             program = self.fitted.program_for(sizes, args, kwargs)
-            function = load(program, self.plan.derived.axes.traced.model)
-            self.sizes[sizes] = replace(self, program=program, function=function)
+            alike = next((own for own in self.sizes.values() if own.program == program), None)
+            self.sizes[sizes] = alike or replace(self, program=program, function=self.loaded(program))
         return self.sizes[sizes]
+
+    def loaded(self, program: Program) -> Callable[..., Any]:
+        """The function of a program for other examples at a time."""
+        traced = self.plan.derived.axes.traced
+        return self.backend.of(load(program, traced.model), traced.examples_per_unit)
+
+    def eagerly(self) -> Compilation:
+        """The same, run as it is written."""
+        return replace(self, function=self.function.eager) if isinstance(self.function, Lowered) else self
 
     def run(
         self,

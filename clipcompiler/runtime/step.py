@@ -23,6 +23,7 @@ from clipcompiler.runtime.fingerprint import (
 )
 from clipcompiler.runtime.inspected import Inspected
 from clipcompiler.runtime.lengths import Dynamic, lengths_in
+from clipcompiler.runtime.lowered import Backend
 from clipcompiler.runtime.nonfinite import dropped, refused
 from clipcompiler.runtime.result import ClippedGradients
 from clipcompiler.trace.lengths import Declared
@@ -74,6 +75,7 @@ class CompiledStep(Bounded, Inspected, nn.Module):
         examples_per_unit: int = 1,
         nonfinite: str = "raise",
         dynamic: Declared | None = None,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
@@ -91,6 +93,7 @@ class CompiledStep(Bounded, Inspected, nn.Module):
         self.tools = tools
         self.nonfinite = nonfinite
         self.dynamic: Declared = dynamic or {}
+        self.backend = backend or Backend()
         self._programs: dict[Hashable, Compilation] = {}
         self._latest: Compilation | None = None
 
@@ -132,6 +135,7 @@ class CompiledStep(Bounded, Inspected, nn.Module):
             examples_per_unit=self.examples_per_unit,
             nonfinite=self.nonfinite,
             dynamic=self.dynamic,
+            backend=self.backend,
         )
 
     def prepare(self, *args: Any, unit_ids: Tensor | None = None, **kwargs: Any) -> CompiledStep:
@@ -215,8 +219,8 @@ class CompiledStep(Bounded, Inspected, nn.Module):
             by_units = unit_ids is not None
             fitted = self.tools.compile(self.model, self.loss_fn, args, kwargs, by_units, dynamic.declared)
             self.compilations += 1
-            found = Compilation.of(fitted, batch, self.model, self.loss_fn)
-            self.tools.prove(self, found, args, kwargs, unit_ids)
+            found = Compilation.of(fitted, batch, self.model, self.loss_fn, self.backend)
+            self.tools.prove(self, found.eagerly(), args, kwargs, unit_ids)
         self._programs[key] = found
         if len(self._programs) > KEPT:
             del self._programs[next(iter(self._programs))]

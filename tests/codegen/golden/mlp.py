@@ -131,10 +131,12 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=CH
         return losses.detach(), norms, clip_factors
 
     # ── all examples, a chunk of them at a time ───────────────────────────────────────────────────────
-    chunk = chunk or N
-    rows = [slice(first, (first + chunk)) for first in range(0, N, chunk)]
-    parts = [some(*(t[part] for t in (x, target))) for part in rows]
-    losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts)) if len(parts) > 1 else parts[0]
+    if chunk is None:
+        losses, norms, clip_factors = some(x, target)
+    else:
+        rows = [slice(first, (first + chunk)) for first in range(0, N, chunk)]
+        parts = [some(*(t[part] for t in (x, target))) for part in rows]
+        losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts))
 
     gradients = {
         "fc1.weight": sums["fc1.weight"],

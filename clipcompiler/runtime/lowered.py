@@ -1,0 +1,216 @@
+"""clipped_gradients → one graph of forward, backward, norms, clipping and sums → the same function, compiled by Inductor.
+
+The program is recorded once for each kind of batch, with a symbol for the number of examples, and never where it holds
+for some numbers only: every condition that torch met on the way is asked again of each batch.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.utils import _pytree as pytree
+
+__all__ = ["Backend", "Lowered"]
+
+MODES = (None, "reduce-overhead", "max-autotune")
+#: What a program looks at the data for, before its graph begins.
+LOOKS_AT_DATA = "count_all"
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What runs a program.
+
+    Attributes:
+        name: "eager", or "inductor".
+        mode: Inductor's: ``None``, "reduce-overhead" (CUDA graphs) or "max-autotune".
+    """
+
+    name: str = "eager"
+    mode: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in ("eager", "inductor"):
+            raise ValueError(f"backend is {self.name!r}: give 'eager' or 'inductor'")
+        if self.mode not in MODES:
+            raise ValueError(f"mode is {self.mode!r}: give None, 'reduce-overhead' or 'max-autotune'")
+        if self.mode is not None and self.name == "eager":
+            raise ValueError(f"mode={self.mode!r} is Inductor's: give backend='inductor' with it")
+
+    def of(self, function: Callable[..., Any], units: int) -> Callable[..., Any]:
+        """A program's function as this backend runs it; ``units`` is the number of examples in each unit."""
+        return function if self.name == "eager" else Lowered(function, units, self.mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One program, compiled for one kind of batch.
+
+    Attributes:
+        run: from parameters, buffers, the batch and C, in one list, to the leaves of what the program returns.
+        structure: how these leaves stand in it.
+        conditions: what must hold of the number of examples; ``None`` where it was no symbol.
+    """
+
+    run: Callable[..., Sequence[Tensor]]
+    structure: pytree.TreeSpec
+    conditions: Callable[[int], bool] | None
+
+    def holds_for(self, size: int) -> bool:
+        """Whether it is right for a number of examples."""
+        return self.conditions is None or self.conditions(size)
+
+
+@dataclass(slots=True)
+class Lowered:
+    """``clipped_gradients`` of a program, compiled when it is called; with its arguments and its results.
+
+    Attributes:
+        eager: the program's own function.
+        units: the number of examples in each unit.
+        mode: Inductor's.
+        graphs: what is compiled, by kind of batch.
+        failed: why a kind of batch is run eagerly.
+    """
+
+    eager: Callable[..., Any]
+    units: int
+    mode: str | None
+    graphs: dict[Hashable, list[Graph]] = field(default_factory=dict)
+    failed: bool = False
+
+    @property
+    def __globals__(self) -> dict[str, Any]:
+        """What the program defines."""
+        found: dict[str, Any] = self.eager.__globals__
+        return found
+
+    def __call__(
+        self,
+        parameters: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        *batch: Tensor,
+        max_grad_norm: float,
+        **options: Any,
+    ) -> tuple[Any, ...]:
+        """Losses, norms, clip factors, the clipped sums by name, and the new values of buffers where there are any."""
+        size = batch[0].shape[0]
+        if size == 0 or self.failed or "unit_ids" in options:  # how many units there are is known by their ids alone
+            return self.eager(parameters, buffers, *batch, max_grad_norm=max_grad_norm, **options)
+        chunk = (self.__globals__["CHUNK"] or size) * self.units
+        parts = [
+            self.some(parameters, buffers, tuple(t[k : k + chunk] for t in batch), max_grad_norm, options)
+            for k in range(0, size, chunk)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        rows = [torch.cat([part[k] for part in parts]) for k in range(3)]
+        sums = {name: sum((part[3][name] for part in parts[1:]), parts[0][3][name]) for name in parts[0][3]}
+        return (*rows, sums, *parts[0][4:])
+
+    def some(
+        self,
+        parameters: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        batch: tuple[Tensor, ...],
+        max_grad_norm: float,
+        options: Mapping[str, Any],
+    ) -> tuple[Any, ...]:
+        """The program on some examples, all at once."""
+        size = batch[0].shape[0]
+        bound = torch.full((), max_grad_norm, dtype=torch.float64, device=batch[0].device)
+        given = [*parameters.values(), *buffers.values(), *batch, bound]
+        key = (size == 1, *((t.dtype, t.device, t.shape[1:], t.is_contiguous()) for t in batch), given[0].dtype)
+        graphs = self.graphs.setdefault(key, [])
+        graph = next((g for g in graphs if g.holds_for(size)), None)
+        if graph is None:
+            try:
+                graph = self.lowered(list(parameters), list(buffers), given, len(batch), options)
+            except Exception as error:  # whatever torch raises of what it cannot lower
+                self.failed = True
+                first = str(error).strip().splitlines() or [""]
+                warnings.warn(
+                    f"backend='inductor' fails for this program, which is run eagerly instead: the same results, more "
+                    f"slowly. {type(error).__name__}: {first[0]}",
+                    stacklevel=2,
+                )
+                options = {**options, "chunk": None}
+                found: tuple[Any, ...] = self.eager(parameters, buffers, *batch, max_grad_norm=max_grad_norm, **options)
+                return found
+            graphs.append(graph)
+        with torch.no_grad():
+            leaves = graph.run(*(t.detach() for t in given))
+        made: tuple[Any, ...] = pytree.tree_unflatten(list(leaves), graph.structure)
+        return made
+
+    def lowered(
+        self, names: list[str], buffers: list[str], given: list[Tensor], tensors: int, options: Mapping[str, Any]
+    ) -> Graph:
+        """Records the program, and compiles the graph."""
+        structure: list[pytree.TreeSpec] = []
+        first = len(names) + len(buffers)
+
+        def program(*leaves: Tensor) -> list[Tensor]:
+            own = dict(zip(names, leaves, strict=False)), dict(zip(buffers, leaves[len(names) :], strict=False))
+            result = self.eager(*own, *leaves[first:-1], max_grad_norm=leaves[-1], chunk=None, **options)
+            found, spec = pytree.tree_flatten(result)
+            structure.append(spec)
+            return found
+
+        start = time.perf_counter()
+        tell(f"records {len(names)} parameters and the batch as one graph")
+        environment = ShapeEnv()
+        fakes = self.without_data(given, first, tensors, environment)
+        size = fakes[first].shape[0]
+        with fakes[first].fake_mode:
+            graph = make_fx(program)(*fakes)
+        tell(f"compiles {len(graph.graph.nodes)} ops with Inductor, after {time.perf_counter() - start:.0f} s")
+        with torch.no_grad():
+            run = torch._inductor.compile(graph, fakes, options=patches(self.mode))
+        tell(f"done in {time.perf_counter() - start:.0f} s")
+        return Graph(run, structure[0], conditions_of(environment, size))
+
+    def without_data(self, given: list[Tensor], first: int, tensors: int, environment: ShapeEnv) -> list[Any]:
+        """The arguments without data, the number of examples a symbol where it may vary."""
+        mode = FakeTensorMode(shape_env=environment, static_shapes=False)
+        found = []
+        for place, tensor in enumerate(given):
+            of_batch = first <= place < first + tensors
+            varies = of_batch and self.units == 1 and tensor.shape[0] > 1
+            sizes = [DimDynamic.DYNAMIC if varies and dim == 0 else DimDynamic.STATIC for dim in range(tensor.dim())]
+            found.append(
+                mode.from_tensor(tensor.detach(), symbolic_context=StatelessSymbolicContext(dynamic_sizes=sizes))
+            )
+        return found
+
+
+def conditions_of(environment: ShapeEnv, size: Any) -> Callable[[int], bool] | None:
+    """What torch took for true of the number of examples, as a test of other numbers."""
+    if not isinstance(size, torch.SymInt):
+        return None if size == 1 else lambda other: other == size
+    symbol = size.node.expr
+    own = environment.replacements.get(symbol, symbol)
+    if not own.free_symbols:
+        return lambda other: other == int(own)
+    found = [guard.expr.xreplace(environment.replacements) for guard in environment.guards]
+    return lambda other: all(c.xreplace(dict.fromkeys(c.free_symbols, other)) == True for c in found)  # noqa: E712
+
+
+def patches(mode: str | None) -> dict[str, Any]:
+    """Inductor's settings of a mode."""
+    return dict(torch._inductor.list_mode_options(mode)) if mode else {}
+
+
+def tell(text: str) -> None:
+    """What a compilation is at, which may take a minute."""
+    print(f"inductor: {text}", file=sys.stderr, flush=True)
