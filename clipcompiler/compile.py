@@ -75,9 +75,10 @@ def compile(
             name (``target`` for the target) the dims, and a letter for each: ``{"tokens": {1: "T"}, "target": {1:
             "T"}}``. One program serves every T ≥ 2; what is cheaper for short batches than for long ones is decided
             within it, by the condition that it prints.
-        backend: ``"eager"`` runs the generated program as it is written; ``"inductor"`` records it as one graph (forward,
+        backend: ``"eager"`` runs the generated program as it is written; ``"inductor"`` records one graph (forward,
             backward, norms, clipping and sums), which torch's Inductor compiles at the first call of each kind of
-            batch, and shows on stderr. Where Inductor cannot, one warning says why, and the program is run eagerly.
+            batch; that is shown on stderr. Where Inductor cannot, one warning says why, and the program is run
+            eagerly, as it is with ``unit_ids``.
         mode: Inductor's: ``"reduce-overhead"`` for CUDA graphs, ``"max-autotune"``, or ``None``.
         example_inputs: a batch (inputs, then the target) to trace with at once; without it the step is traced
             at its first call.
@@ -87,7 +88,8 @@ def compile(
 
     Raises:
         TypeError: where ``model`` is no module, or ``clipping`` is no clipping and no function.
-        ValueError: where ``max_grad_norm`` is NaN or negative, ``nonfinite``, ``strategy`` or ``memory`` another word,
+        ValueError: where ``max_grad_norm`` is NaN or negative, ``nonfinite``, ``strategy``, ``memory``, ``backend`` or
+            ``mode`` another word,
             or where ``clipping`` leaves a parameter without a group; at a call with ``unit_ids`` where ``memory`` in
             bytes was given.
         MemoryBudgetTooSmall: at a call, where the bytes of ``memory`` cannot be kept; it says the least that can.

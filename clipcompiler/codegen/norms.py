@@ -19,6 +19,7 @@ from clipcompiler.codegen.rows import Rows, flattened, multiplied, same_row
 from clipcompiler.derive.complex_values import shape_by_parts
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice, Order
+from clipcompiler.plan.kernels import GRAM, INSTANTIATE
 
 __all__ = ["Norms"]
 
@@ -55,6 +56,9 @@ class Norms:
     def write(self, choice: Choice, biases: int) -> None:
         """One parameter (with some biases folded into its Gram)."""
         if choice.order is Order.READ_ONCE:
+            return
+        if choice.kernel:
+            self.add(choice, self.by_kernel(choice, biases))
             return
         if choice.order in (Order.FUNCTION, Order.PULLED):
             if choice.terms:
@@ -151,15 +155,22 @@ class Norms:
 
     def in_tiles(self, square: Square, tile: int, biases: int) -> Laid:
         """Σ_ss' (ȳ_s·ȳ_s') (x_s·x_s' + biases), a tile of positions at a time."""
-        found = []
-        for factor in square.gradient.factors:
-            laid = self.operands.laid(factor)
-            positions = [x for x in laid.letters if x in square.positions]
-            own = [x for x in laid.letters if x not in positions and not x.examples]
-            order = (square.examples, *positions, *own)
-            found.append(flattened(permuted(laid, order), [(square.examples,), positions, own]))
         also = f", {biases}" if biases else ""
-        return Laid(f"{GRAM_IN_TILES}({', '.join(found)}{also}, tile={tile})", (square.examples,))
+        factors = ", ".join(matrices(self.operands, square))
+        return Laid(f"{GRAM_IN_TILES}({factors}{also}, tile={tile})", (square.examples,))
+
+    def by_kernel(self, choice: Choice, biases: int) -> Laid:
+        """The same, or Σ_oi (Σ_s ȳ[s,o] x[s,i])², in one op that writes neither Gram nor gradient."""
+        (term,), label = choice.terms, self.labels[choice.source]
+        square = term.square
+        y, x = matrices(self.operands.for_kernel(square.gradient.factors), square)
+        if choice.kernel == INSTANTIATE:
+            total = self.scaled(Laid(f"kernels.{INSTANTIATE}({y}, {x}, False)", (square.examples,)), term, power=2)
+            return self.guarded(total, [self.scaled(self.parts(square, label, 0), term, power=2)], label)
+        whole, parts = (self.body.names.fresh(f"{label}_{noun}") for noun in ("squares", "parts"))
+        self.body.line(f"{whole}, {parts} = kernels.{GRAM}([{y}], {x}, [{float(biases)}])")
+        squares = (self.scaled(Laid(f"{name}[0]", (square.examples,)), term, power=2) for name in (whole, parts))
+        return Laid(f"{GUARDED}({', '.join(own.text for own in squares)})", (square.examples,))
 
     def between(self, cross: Cross, label: str) -> Laid:
         """2⟨g_u[n], g_v[n]⟩ of two terms."""
@@ -270,3 +281,15 @@ class Norms:
     def noun(self, tree: Pair, square: Square) -> str:
         """What a product is called: the Gram of a factor with itself, else a part."""
         return "gram" if square.mirrored(tree.leaves) == tree.leaves else "part"
+
+
+def matrices(operands: Operands, square: Square) -> list[str]:
+    """The factors of g[n,o,i] = Σ_s ȳ[n,s,o] x[n,s,i], each as [N, S, features]."""
+    found = []
+    order = [x for x in square.gradient.factors[0].letters if x in square.positions]
+    for factor in square.gradient.factors:
+        laid = operands.laid(factor)
+        own = [x for x in laid.letters if x not in square.positions and not x.examples]
+        whole = (square.examples, *order, *own)
+        found.append(flattened(permuted(laid, whole), [(square.examples,), order, own]))
+    return found

@@ -50,6 +50,7 @@ class Operands:
         values: the variables of the graph's values.
         cotangents: the variables of the cotangents.
         dtype: the dtype of norms and sums.
+        narrow: whether tensors are left in their own dtype, for a kernel that sums in that of the norms.
     """
 
     axes: Axes
@@ -57,6 +58,7 @@ class Operands:
     values: Mapping[fx.Node, str]
     cotangents: Mapping[Tap, str]
     dtype: torch.dtype
+    narrow: bool = False
 
     def laid(self, factor: Factor) -> Laid:
         """The tensor of a factor, its dims split into letters; affine dims as patches."""
@@ -136,7 +138,18 @@ class Operands:
         if dtype.is_complex:
             name = self.body.bind(f"{name}_parts", f"torch.view_as_real({name}.resolve_conj())")
         whole = not (dtype.is_floating_point or dtype.is_complex)
-        return name if whole or dtype.to_real() == self.dtype else f"{name}.to({self.dtype})"
+        return name if whole or self.narrow or dtype.to_real() == self.dtype else f"{name}.to({self.dtype})"
+
+    def for_kernel(self, factors: tuple[Factor, ...]) -> Operands:
+        """The same, of tensors in their own dtype where these factors are values or cotangents of one dtype."""
+        references = [f.tensor.reference for f in factors]
+        if not all(isinstance(r, (Cotangent, Value)) for r in references):
+            return self
+        dtypes = {
+            dtype_of_tap(self.axes, r.tap) if isinstance(r, Cotangent) else r.node.meta["val"].dtype for r in references
+        }
+        real = len(dtypes) == 1 and all(dtype.is_floating_point for dtype in dtypes)
+        return replace(self, narrow=True) if real else self
 
     def argument(self, value: Any) -> str:
         """An argument of an auxiliary."""

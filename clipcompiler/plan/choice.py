@@ -46,6 +46,7 @@ class Choice:
         host: for a bias folded into a Gram: the parameter whose Gram it is.
         crosses: the cross terms of every two terms, where they are not added before they are squared.
         parameters: for a value computed from parameters: their names.
+        kernel: the op of ``clipcompiler.kernels`` that computes the squared norm; empty where torch's own ops do.
         reweighted: whether its clipped sum is the gradient of Σ_n c_n ℓ_n, by a second backward pass.
     """
 
@@ -61,6 +62,7 @@ class Choice:
     crosses: tuple[Cross, ...] = ()
     parameters: tuple[str, ...] = ()
     reweighted: bool = False
+    kernel: str = ""
 
     @property
     def parameter(self) -> str:
@@ -72,7 +74,7 @@ class Choice:
         """The order, and which of several of its name."""
         steps = [step for t, tree in zip(self.terms, self.trees, strict=True) for step in t.square.steps(tree)]
         how = " from pixels" if any(s.from_pixels for s in steps) else ""
-        how += " in tiles" if any(tree.tile for tree in self.trees) else ""
+        how += " by a kernel" if self.kernel else " in tiles" if any(tree.tile for tree in self.trees) else ""
         return f"{self.order.value}{how}"
 
     @property

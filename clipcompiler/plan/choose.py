@@ -24,6 +24,7 @@ from clipcompiler.plan.candidates import candidates, folded
 from clipcompiler.plan.choice import Choice, Order
 from clipcompiler.plan.cost import Cost, book_keeping
 from clipcompiler.plan.decisions import Decision, Piece, decided
+from clipcompiler.plan.kernels import by_kernels
 from clipcompiler.plan.machine import Machine
 from clipcompiler.plan.ordinary import ordinary_flops
 from clipcompiler.plan.plan import Plan
@@ -110,7 +111,7 @@ class Chooser:
         once = clipped_together(derived, group_of)
         read_once = {source for own in once for source in (*own.parameters, *own.values)}
         ways = {
-            source: allowed(candidates(source, name_of(derived, source), terms), strategy)
+            source: allowed(ways_on(machine, candidates(source, name_of(derived, source), terms)), strategy)
             for source, terms in derived.terms.items()
             if (source in functions.values and source in read_once)
             or (source not in functions.values and source not in functions.parameters)
@@ -151,6 +152,11 @@ def single(plan: Plan, way: Choice) -> Plan:
     """A plan of one parameter alone, to be run for its time: of no value to a step."""
     groups = tuple(replace(group, parameters=(way.parameter,)) for group in plan.groups[:1])
     return replace(plan, choices=(replace(way, parameters=()),), groups=groups, decisions=())
+
+
+def ways_on(machine: Machine, ways: list[Choice]) -> list[Choice]:
+    """The ways that a machine has: those by kernels too, where it runs them."""
+    return [*ways, *by_kernels(ways)] if machine.fused else ways
 
 
 def allowed(ways: list[Choice], strategy: str) -> list[Choice]:

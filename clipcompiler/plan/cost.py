@@ -20,20 +20,33 @@ __all__ = ["ITEMSIZE", "Cost", "book_keeping", "cost_by_row", "cost_of_cross", "
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Flops, bytes and the number of ops, as expressions in N and in lengths."""
+    """Flops, bytes and the number of ops, as expressions in N and in lengths; flops by kernels of ours are apart."""
 
     flops: Any = 0
     bytes: Any = 0
     calls: Any = 0
+    fused: Any = 0
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.flops + other.flops, self.bytes + other.bytes, self.calls + other.calls)
+        return Cost(
+            self.flops + other.flops,
+            self.bytes + other.bytes,
+            self.calls + other.calls,
+            self.fused + other.fused,
+        )
+
+    @property
+    def products(self) -> Any:
+        """All flops, those by kernels among them."""
+        return self.flops + self.fused
 
     def seconds(self, machine: Machine) -> float:
         """The predicted time at the nominal batch size, in units of the nominal size."""
         at = {N: NOMINAL_BATCH, UNITS: NOMINAL_BATCH // NOMINAL_UNIT, MEMBERS: NOMINAL_UNIT, **machine.lengths}
-        flops, moved, calls = (float(sympy.sympify(x).subs(at)) for x in (self.flops, self.bytes, self.calls))
-        return machine.seconds(flops, moved, calls)
+        flops, moved, calls, fused = (
+            float(sympy.sympify(x).subs(at)) for x in (self.flops, self.bytes, self.calls, self.fused)
+        )
+        return machine.seconds(flops, moved, calls, fused)
 
 
 def cost_of_tree(square: Square, tree: Pair) -> Cost:

@@ -26,6 +26,7 @@ class Machine:
         fresh: bytes a second that are written for the first time into memory that the system hands out anew.
         reused: bytes of the largest tensor whose memory the allocator keeps and hands out again; others are fresh.
         cache: bytes that stay in the cache between one op and the next.
+        fused: the share of ``flops`` at which kernels of ours multiply; 0 where they do not run.
         name: what was measured, and when; "nominal" where nothing was.
         lengths: the usual lengths of a batch, at which costs are compared.
     """
@@ -36,9 +37,11 @@ class Machine:
     fresh: float = 2.5e9
     reused: float = 32 * 2**20
     cache: float = 16 * 2**20
+    fused: float = 0.0
     name: str = "nominal"
     lengths: Mapping[sympy.Symbol, int] = field(default_factory=dict, compare=False)
 
-    def seconds(self, flops: float, bytes: float, calls: float) -> float:
-        """The predicted time of some work."""
-        return flops / self.flops + bytes / self.bytes + calls * self.call
+    def seconds(self, flops: float, bytes: float, calls: float, fused: float = 0.0) -> float:
+        """The predicted time of some work; ``fused`` are flops of kernels, which read while they multiply."""
+        paid = flops / self.flops + bytes / self.bytes + calls * self.call
+        return paid + fused / (self.flops * self.fused) if fused else paid

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from clipcompiler import kernels
 from clipcompiler.plan.machine import Machine
 
 __all__ = ["machine_of", "measured"]
@@ -101,8 +102,18 @@ def measured(device: torch.device) -> Machine:
         fresh=fresh,
         reused=float(reused * MEBI),
         cache=float(cache_of(device)),
+        fused=fused_of(clock, device, 2 * size**3 / product),
         name=f"{key_of(device)}, {when}",
     )
+
+
+def fused_of(clock: Clock, device: torch.device, flops: float) -> float:
+    """The share of the rate of matrix products at which a kernel instantiates gradients; 0 where none runs."""
+    if device.type != "cuda" or not kernels.HAS_TRITON:
+        return 0.0
+    y, x = torch.randn(4, 1024, 2048, device=device), torch.randn(4, 1024, 2048, device=device)
+    seconds = clock.seconds(lambda: kernels.instantiate_sqnorm(y, x, False))
+    return 2 * 4 * 1024 * 2048 * 2048 / seconds / flops
 
 
 def rate_of_copies(clock: Clock, device: torch.device) -> float:

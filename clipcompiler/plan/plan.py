@@ -50,7 +50,7 @@ class Plan:
     @property
     def norm_flops(self) -> Any:
         """The flops of all squared norms, in N."""
-        return sum((c.norm.flops for c in self.choices), sympy.Integer(0))
+        return sum((c.norm.products for c in self.choices), sympy.Integer(0))
 
     @property
     def sum_flops(self) -> Any:

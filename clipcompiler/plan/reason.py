@@ -97,9 +97,13 @@ def compared(best: Choice, network: Network, lengths: Lengths) -> str:
         paid = amount_of(pixels**2 * affine // offsets + s * s * (offsets + other))
         return f"P²C + S²(K+O) = {paid} from P pixels < S·O·I = {amount_of(s * o * i)}"
     instantiate, gram = f"S·O·I = {amount_of(s * o * i)}", f"S²(O+I) = {amount_of(s * s * (o + i))}"
+    if best.kernel and best.order is Order.DISCARD:
+        return f"{instantiate} by a kernel, which writes no g, {gram}"
     if tree.tile is not None:
         half = float(usual(square.computed(tree), lengths)) * s * s * (o + i)
-        return f"{half / (s * s * (o + i)):.2g} S²(O+I) = {amount_of(half)} in tiles of {tree.tile} < {instantiate}"
+        how = "by a kernel, which writes no Gram," if best.kernel else f"in tiles of {tree.tile}"
+        share = f"{half / (s * s * (o + i)):.2g} ".removeprefix("1 ")
+        return f"{share}S²(O+I) = {amount_of(half)} {how} < {instantiate}"
     if best.order is Order.GRAM:
         return f"{gram} < {instantiate}"
     if s * o * i <= s * s * (o + i):

@@ -41,7 +41,7 @@ def row(choice: Choice, lengths: Lengths) -> tuple[str, ...]:
     moved = choice.norm.bytes + choice.sum.bytes
     rules = "+".join(dict.fromkeys(term.rule.name for term in choice.terms)) or "chain rule"
     equation = " + ".join(show(term.each) for term in choice.terms) or "Σ_v (∂v/∂θ)ᵀ g_v"
-    paid = choice.norm.flops + choice.sum.flops
+    paid = choice.norm.products + choice.sum.products
     name = f"{choice.name} (of {', '.join(choice.parameters)})" if choice.parameters else choice.name
     return (name, rules, equation, choice.order.value, amount(paid, lengths), amount(moved, lengths), choice.why)
 

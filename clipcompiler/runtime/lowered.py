@@ -1,4 +1,4 @@
-"""clipped_gradients → one graph of forward, backward, norms, clipping and sums → the same function, compiled by Inductor.
+"""clipped_gradients → one graph of forward, backward, norms, clipping and sums → the same, compiled by Inductor.
 
 The program is recorded once for each kind of batch, with a symbol for the number of examples, and never where it holds
 for some numbers only: every condition that torch met on the way is asked again of each batch.
@@ -106,7 +106,8 @@ class Lowered:
         """Losses, norms, clip factors, the clipped sums by name, and the new values of buffers where there are any."""
         size = batch[0].shape[0]
         if size == 0 or self.failed or "unit_ids" in options:  # how many units there are is known by their ids alone
-            return self.eager(parameters, buffers, *batch, max_grad_norm=max_grad_norm, **options)
+            whole: tuple[Any, ...] = self.eager(parameters, buffers, *batch, max_grad_norm=max_grad_norm, **options)
+            return whole
         chunk = (self.__globals__["CHUNK"] or size) * self.units
         parts = [
             self.some(parameters, buffers, tuple(t[k : k + chunk] for t in batch), max_grad_norm, options)

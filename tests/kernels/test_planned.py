@@ -1,0 +1,88 @@
+"""Kernels as orders of the planner: chosen where cheapest, printed, and exact; on a CPU by their references."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+from comparison import assert_exact, median_norm
+from torch import nn
+
+import clipcompiler as cc
+from clipcompiler.plan import Machine
+
+LOSS = nn.CrossEntropyLoss(reduction="none")
+
+
+@pytest.fixture(autouse=True)
+def machine_with_kernels(monkeypatch, tmp_path):
+    """Memory is slow and a kernel as fast as any product: what writes least is cheapest."""
+    machine = Machine(flops=1e15, bytes=1e7, call=1e-12, fused=1.0)
+    path = tmp_path / "machine.json"
+    path.write_text(json.dumps(asdict(machine)))
+    monkeypatch.setenv("CLIPCOMPILER_MACHINE", str(path))
+
+
+class Pooled(nn.Module):
+    """A body over positions, their mean, and a head."""
+
+    def __init__(self, body, features):
+        super().__init__()
+        self.body, self.head = body, nn.Linear(features, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x).mean(1))
+
+
+def encoder():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)
+    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+
+MODELS = {
+    "wide": lambda: Pooled(nn.Sequential(nn.Linear(8, 40), nn.Tanh(), nn.Linear(40, 30)), 30),
+    "narrow": lambda: Pooled(nn.Sequential(nn.Linear(8, 2), nn.Tanh(), nn.Linear(2, 3)), 3),
+    "without bias": lambda: Pooled(nn.Linear(8, 30, bias=False), 30),
+    "encoder": lambda: Pooled(encoder(), 8),
+}
+
+
+def batch(n, dtype=torch.float64):
+    torch.manual_seed(n)
+    return torch.randn(n, 11, 8, dtype=dtype), torch.randint(0, 3, (n,))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_plan_with_kernels_is_exact(name):
+    """One compilation for every number of examples."""
+    torch.manual_seed(0)
+    model = MODELS[name]().double()
+    step = cc.compile(model, LOSS, max_grad_norm=median_norm(model, LOSS, batch(4)))
+    for n in (4, 1, 2, 0, 5):
+        assert_exact(step, batch(n)) if n else step(*batch(0))
+    assert "kernels." in step.source and "from clipcompiler import kernels" in step.source
+    assert "by a kernel" in str(step.plan)
+
+
+def test_both_kernels_are_chosen():
+    """A Gram where features are many, a gradient where they are few; a bias is folded into the Gram."""
+    wide = cc.compile(MODELS["wide"](), LOSS, example_inputs=batch(4, torch.float32)).source
+    narrow = cc.compile(MODELS["narrow"](), LOSS, example_inputs=batch(4, torch.float32)).source
+    assert "kernels.gram_sqnorm([" in wide and "[1.0])" in wide
+    assert "kernels.instantiate_sqnorm(" in narrow
+
+
+def test_a_kernel_reads_half_precision_as_it_is():
+    """Its products are summed in float32: the norms are those of the same tensors in float64."""
+    model = MODELS["wide"]().bfloat16()
+    step = cc.compile(model, LOSS, example_inputs=batch(4, torch.bfloat16))
+    call = next(line for line in step.source.splitlines() if "kernels.gram_sqnorm" in line)
+    assert ".to(torch.float32)" not in call
+    assert step(*batch(4, torch.bfloat16)).norms.dtype is torch.float32
+    assert float(step.audit(*batch(4, torch.bfloat16), examples=0)) <= 1
+
+
+def test_where_no_kernel_runs_none_is_chosen(monkeypatch):
+    monkeypatch.setenv("CLIPCOMPILER_MACHINE", "nominal")
+    step = cc.compile(MODELS["wide"](), LOSS, example_inputs=batch(4, torch.float32))
+    assert "kernels" not in step.source

@@ -1,0 +1,151 @@
+"""backend="inductor": the same norms and sums from one compiled graph, for every number of examples."""
+
+import warnings
+
+import pytest
+import torch
+from comparison import assert_exact, median_norm
+from torch import nn
+from torch.nn import functional as F
+
+import clipcompiler as cc
+from paper_models import build
+
+LOSS = nn.CrossEntropyLoss(reduction="none")
+
+
+def images(n, *shape):
+    torch.manual_seed(n)
+    return torch.randn(n, *shape, dtype=torch.float64), torch.randint(0, 3, (n,))
+
+
+def small(*shape):
+    """N → images of that shape, and their classes."""
+    return lambda n: images(n, *shape)
+
+
+def tokens(n):
+    torch.manual_seed(n)
+    return torch.randint(0, 11, (n, 7)), torch.randint(0, 11, (n, 7))
+
+
+class Language(nn.Module):
+    """A transformer whose head is its embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.positions = nn.Embedding(11, 8), nn.Parameter(torch.randn(7, 8))
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)
+
+    def forward(self, x):
+        return F.linear(self.layer(self.embedding(x) + self.positions), self.embedding.weight)
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer, and a head of its last state."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.layer, self.head = kind(4, 5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0][:, -1])
+
+
+def by_token(output, target):
+    return F.cross_entropy(output.transpose(1, 2), target, reduction="none").mean(1)
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(12, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def cnn():
+    body = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.GroupNorm(2, 6), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+    return nn.Sequential(body, nn.Linear(6 * 16, 3))
+
+
+MODELS = {
+    "mlp": (mlp, LOSS, small(12)),
+    "cnn": (cnn, LOSS, small(3, 8, 8)),
+    "tied language model": (Language, by_token, tokens),
+    "rnn": (lambda: Recurrent(nn.RNN), LOSS, small(6, 4)),
+    "lstm": (lambda: Recurrent(nn.LSTM), LOSS, small(6, 4)),
+    "gru": (lambda: Recurrent(nn.GRU), LOSS, small(6, 4)),
+}
+QUICK = ("mlp",)
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
+def test_a_compiled_graph_is_exact_for_every_number_of_examples(name, recwarn):
+    """In float64, within what is promised of the loop; nothing falls back."""
+    torch.manual_seed(0)
+    make, loss, batch = MODELS[name]
+    model = make().double()
+    step = cc.compile(model, loss, max_grad_norm=median_norm(model, loss, batch(4)), backend="inductor")
+    for n in (4, 3, 1, 7):
+        assert_exact(step, batch(n))
+    step(*batch(0))
+    graphs = step._latest.function.graphs
+    assert sum(map(len, graphs.values())) <= 2  # one for any number, one for one example
+    assert not [w for w in recwarn if "inductor" in str(w.message)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mlp", "cnn", "rnn", "lstm", "transformer"])
+def test_the_models_of_the_paper_are_exact(name):
+    """In their own sizes."""
+    torch.manual_seed(0)
+    model = build(name).double()
+    given = (torch.randint(0, 1000, (3, 32)) if name == "transformer" else torch.randn(3, 1, 28, 28).double(),)
+    batch = (*given, torch.randint(0, 2, (3,)))
+    step = cc.compile(model, LOSS, max_grad_norm=median_norm(model, LOSS, batch), backend="inductor")
+    assert_exact(step, batch)
+
+
+def test_chunks_are_compiled_once(recwarn):
+    """Seven examples, three at a time: two graphs."""
+    model = mlp().double()
+    batch = images(7, 12)
+    step = cc.compile(model, LOSS, max_grad_norm=median_norm(model, LOSS, batch), backend="inductor", chunk_size=3)
+    assert_exact(step, batch)
+    assert not [w for w in recwarn if "inductor" in str(w.message)]
+
+
+def test_dropout_draws_anew_at_every_call():
+    """And what a mask leaves out differs from example to example."""
+    model = nn.Sequential(nn.Linear(12, 16), nn.Dropout(0.5), nn.Linear(16, 3))
+    step = cc.compile(model, LOSS, backend="inductor")
+    x = torch.randn(1, 12).expand(6, 12)
+    first, second = (step.gradients(x, torch.zeros(6, dtype=torch.long))[0].losses for _ in range(2))
+    assert len({round(float(v), 5) for v in (*first, *second)}) > 6
+
+
+def test_a_failure_is_told_once_and_run_eagerly(monkeypatch):
+    """Never another result."""
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(torch._inductor, "compile", fail)
+    model = mlp().double()
+    batch = images(4, 12)
+    step = cc.compile(model, LOSS, max_grad_norm=median_norm(model, LOSS, batch), backend="inductor")
+    with pytest.warns(UserWarning, match="fails for this program, which is run eagerly instead.*no compiler here"):
+        step(*batch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert_exact(step, batch)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"backend": "tensorrt"}, "backend is 'tensorrt': give 'eager' or 'inductor'"),
+        ({"backend": "inductor", "mode": "fast"}, "mode is 'fast': give None, 'reduce-overhead'"),
+        ({"mode": "reduce-overhead"}, "mode='reduce-overhead' is Inductor's"),
+    ],
+)
+def test_what_is_no_backend(given, match):
+    with pytest.raises(ValueError, match=match):
+        cc.compile(mlp(), LOSS, **given)
