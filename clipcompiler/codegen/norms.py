@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 import sympy
 from torch import fx
 
-from clipcompiler.algebra import Cross, Factor, Leaf, Letter, Pair, Square, Tree
+from clipcompiler.algebra import Cross, Factor, Leaf, Letter, Pair, Square, Tree, convolution
+from clipcompiler.codegen import convolution as weight_gradient
 from clipcompiler.codegen.body import Body
-from clipcompiler.codegen.convolution import recognise
 from clipcompiler.codegen.helpers import GRAM_IN_TILES, GUARDED
 from clipcompiler.codegen.laid import Laid, atom, contracted, diagonal, permuted, spread, summed
 from clipcompiler.codegen.operands import Operands
@@ -19,7 +19,7 @@ from clipcompiler.codegen.rows import Rows, flattened, multiplied, same_row
 from clipcompiler.derive.complex_values import shape_by_parts
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice, Order
-from clipcompiler.plan.kernels import GRAM, INSTANTIATE
+from clipcompiler.plan.kernels import CONVOLUTION, EMBEDDING, GRAM, INSTANTIATE
 
 __all__ = ["Norms"]
 
@@ -114,11 +114,10 @@ class Norms:
 
     def gradient(self, term: Term) -> Laid:
         """One term of g[n]."""
-        convolution = recognise(term.each)
-        if convolution is not None:
-            image, filter = (self.operands.variable(f) for f in (convolution.image, convolution.filter))
-            sizes = self.operands.shape(convolution.image)[2:]
-            own = convolution.each(image, filter, sizes)
+        windows = convolution(term.each)
+        if windows is not None:
+            image, filter = (self.operands.variable(f) for f in (windows.image, windows.filter))
+            own = weight_gradient.each(windows, image, filter, self.operands.shape(windows.image)[2:])
             return summed(own, [x for x in own.letters if x not in term.each.output])  # a weight that broadcasts
         if term.each.determined:
             return self.scaled(Rows.of(self.operands, term.each).each(), term)
@@ -162,14 +161,19 @@ class Norms:
     def by_kernel(self, choice: Choice, biases: int) -> Laid:
         """The same, or Σ_oi (Σ_s ȳ[s,o] x[s,i])², in one op that writes neither Gram nor gradient."""
         (term,), label = choice.terms, self.labels[choice.source]
-        square = term.square
-        y, x = matrices(self.operands.for_kernel(square.gradient.factors), square)
-        if choice.kernel == INSTANTIATE:
-            total = self.scaled(Laid(f"kernels.{INSTANTIATE}({y}, {x}, False)", (square.examples,)), term, power=2)
+        square, operands = term.square, self.operands.for_kernel(term.each.factors)
+        if choice.kernel in (INSTANTIATE, CONVOLUTION):
+            total = self.scaled(Laid(instantiated_by_kernel(operands, term), (square.examples,)), term, power=2)
             return self.guarded(total, [self.scaled(self.parts(square, label, 0), term, power=2)], label)
+        if choice.kernel == EMBEDDING:
+            rows, row = Rows.of(operands, term.each), ""
+            call = f"kernels.{EMBEDDING}({rows.values}, {rows.places}, -1)"
+        else:
+            (y, x), row = matrices(operands, square), "[0]"
+            call = f"kernels.{GRAM}([{y}], {x}, [{float(biases)}])"
         whole, parts = (self.body.names.fresh(f"{label}_{noun}") for noun in ("squares", "parts"))
-        self.body.line(f"{whole}, {parts} = kernels.{GRAM}([{y}], {x}, [{float(biases)}])")
-        squares = (self.scaled(Laid(f"{name}[0]", (square.examples,)), term, power=2) for name in (whole, parts))
+        self.body.line(f"{whole}, {parts} = {call}")
+        squares = (self.scaled(Laid(f"{name}{row}", (square.examples,)), term, power=2) for name in (whole, parts))
         return Laid(f"{GUARDED}({', '.join(own.text for own in squares)})", (square.examples,))
 
     def between(self, cross: Cross, label: str) -> Laid:
@@ -281,6 +285,15 @@ class Norms:
     def noun(self, tree: Pair, square: Square) -> str:
         """What a product is called: the Gram of a factor with itself, else a part."""
         return "gram" if square.mirrored(tree.leaves) == tree.leaves else "part"
+
+
+def instantiated_by_kernel(operands: Operands, term: Term) -> str:
+    """Σ_w g[n,w]² of a product over positions, or of a convolution."""
+    windows = convolution(term.each)
+    if windows is None:
+        y, x = matrices(operands, term.square)
+        return f"kernels.{INSTANTIATE}({y}, {x}, False)"
+    return weight_gradient.by_kernel(windows, *(operands.variable(f) for f in (windows.image, windows.filter)))
 
 
 def matrices(operands: Operands, square: Square) -> list[str]:

@@ -142,7 +142,7 @@ class Operands:
 
     def for_kernel(self, factors: tuple[Factor, ...]) -> Operands:
         """The same, of tensors in their own dtype where these factors are values or cotangents of one dtype."""
-        references = [f.tensor.reference for f in factors]
+        references = [f.tensor.reference for f in factors if not f.tensor.indicates]
         if not all(isinstance(r, (Cotangent, Value)) for r in references):
             return self
         dtypes = {

@@ -9,11 +9,11 @@ from typing import Any
 import sympy
 from torch import fx
 
-from clipcompiler.algebra import Factor, Letter, Network
+from clipcompiler.algebra import Factor, Letter, Network, convolution
+from clipcompiler.codegen import convolution as weight_gradient
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.calls import quoted
 from clipcompiler.codegen.clip_factors import ClipFactors
-from clipcompiler.codegen.convolution import recognise
 from clipcompiler.codegen.helpers import ADD, ADD_PRODUCT
 from clipcompiler.codegen.laid import Laid, Product, atom, contracted, permuted, spread, summed
 from clipcompiler.codegen.operands import Operands
@@ -113,14 +113,14 @@ class Sums:
     def term(self, term: Term, clip: str) -> Laid:
         """Σ_n c_n of one term: the network once more, the cotangent scaled, n summed."""
         network = term.network
-        convolution = recognise(network)
+        windows = convolution(network)
         cotangent = network.factors[0]
-        if convolution is not None:
+        if windows is not None:
             scaled = self.scaled_cotangent(cotangent, clip)
             image, filter = (
-                scaled if f is cotangent else self.operands.variable(f) for f in (convolution.image, convolution.filter)
+                scaled if f is cotangent else self.operands.variable(f) for f in (windows.image, windows.filter)
             )
-            total = convolution.total(image, filter, self.operands.shape(convolution.image)[2:])
+            total = weight_gradient.total(windows, image, filter, self.operands.shape(windows.image)[2:])
             if repeated := [x for x in total.letters if x not in network.output]:  # of a weight that broadcasts
                 whole = f"{atom(total.text)}.reshape({sizes_of(x.extent for x in total.letters)})"
                 total = summed(Laid(whole, total.letters), repeated)

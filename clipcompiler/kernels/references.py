@@ -60,6 +60,11 @@ def convolution_sqnorm(
     """
     examples, channels = x.shape[:2]
     outputs = y.shape[1]
+    pads = [
+        (p, (u - 1) * s + (k - 1) * d + 1 - size - p)
+        for p, u, s, k, d, size in zip(padding, y.shape[2:], stride, kernel, dilation, x.shape[2:], strict=True)
+    ]
+    x = F.pad(x, [amount for pair in reversed(pads) for amount in pair])
     convolution = (F.conv1d, F.conv2d, F.conv3d)[len(kernel) - 1]
     own = wide(y).reshape(examples, groups, 1, outputs // groups, *y.shape[2:])
     own = own.expand(-1, -1, channels // groups, *[-1] * (y.dim() - 1))
@@ -67,12 +72,9 @@ def convolution_sqnorm(
         wide(x).reshape(1, examples * channels, *x.shape[2:]),
         own.reshape(-1, 1, *y.shape[2:]),
         stride=tuple(dilation),
-        padding=tuple(padding),
         dilation=tuple(stride),
         groups=examples * channels,
     )
-    for dim, size in enumerate(kernel):
-        gradient = gradient.narrow(2 + dim, 0, size)  # a stride may leave places beyond
     return gradient.reshape(examples, -1).square().sum(1) + bias * wide(y).flatten(2).sum(2).square().sum(1)
 
 

@@ -15,7 +15,7 @@ from clipcompiler.plan.cost import Cost, book_keeping, cost_by_row, cost_of_cros
 #: The positions of a tile: its Grams and what they are made of stay in the cache.
 TILE = 256
 
-__all__ = ["candidates", "folded", "instantiated"]
+__all__ = ["candidates", "folded", "instantiated", "is_table"]
 
 
 def candidates(source: fx.Node, name: str, terms: tuple[Term, ...]) -> list[Choice]:

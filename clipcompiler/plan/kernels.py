@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
-from clipcompiler.algebra import Letter
+from clipcompiler.algebra import convolution, extent
 from clipcompiler.derive.derived import Term
+from clipcompiler.plan.candidates import is_table
 from clipcompiler.plan.choice import Choice, Order
 from clipcompiler.plan.cost import Cost
 
-__all__ = ["GRAM", "INSTANTIATE", "TILE", "by_kernels", "matrices_of"]
+__all__ = ["CONVOLUTION", "EMBEDDING", "GRAM", "INSTANTIATE", "TILE", "by_kernels"]
 
 #: The ops of ``clipcompiler.kernels``.
-GRAM, INSTANTIATE = "gram_sqnorm", "instantiate_sqnorm"
+GRAM, EMBEDDING = "gram_sqnorm", "embedding_sqnorm"
+INSTANTIATE, CONVOLUTION = "instantiate_sqnorm", "convolution_sqnorm"
 #: The positions of a tile of a Gram: those beyond the diagonal are computed twice.
 TILE = 128
 
@@ -26,25 +29,41 @@ TILE = 128
 def by_kernels(ways: Sequence[Choice]) -> Iterator[Choice]:
     """Those of some ways that a kernel does, by the kernel."""
     for way in ways:
-        if len(way.terms) != 1 or matrices_of(way.terms[0]) is None:
+        if len(way.terms) != 1:
             continue
-        square = way.terms[0].square
+        term, tree = way.terms[0], way.trees[0]
         if way.order is Order.DISCARD:
-            yield replace(way, kernel=INSTANTIATE, norm=Cost(calls=1, fused=square.flops(way.trees[0])))
-        elif way.order is Order.GRAM and way.trees[0] == square.by_factors():
-            tiled = square.in_tiles(way.trees[0], TILE)
+            kernel = INSTANTIATE if is_product(term) else CONVOLUTION if is_convolution(term) else ""
+            if kernel:
+                yield replace(way, kernel=kernel, norm=Cost(calls=1, fused=term.square.flops(tree)))
+        elif way.order is Order.GRAM and is_table(term.each):
+            yield replace(way, kernel=EMBEDDING, norm=Cost(calls=1, fused=pairs_of_rows(term)))
+        elif way.order is Order.GRAM and is_product(term) and tree == term.square.by_factors():
+            tiled = term.square.in_tiles(tree, TILE)
             if tiled is not None:
-                yield replace(way, kernel=GRAM, trees=(tiled,), norm=Cost(calls=1, fused=square.flops(tiled)))
+                yield replace(way, kernel=GRAM, trees=(tiled,), norm=Cost(calls=1, fused=term.square.flops(tiled)))
 
 
-def matrices_of(term: Term) -> tuple[list[Letter], list[list[Letter]]] | None:
-    """s, and o and i, where g[n,o,i] = Σ_s ȳ[n,s,o] x[n,s,i] of plain factors; ``None`` where it is another."""
+def pairs_of_rows(term: Term) -> Any:
+    """The flops of Σ_ss' ȳ_s·ȳ_s' over one side of the diagonal; tiles without a match count too."""
+    return extent(term.square.positions) * extent(frozenset(term.each.factors[0].letters))
+
+
+def is_convolution(term: Term) -> bool:
+    """Whether g[n] is the weight gradient of one convolution of example n."""
+    windows = convolution(term.each)
+    if windows is None or windows.positions or windows.image.index[0] != (windows.example,):
+        return False
+    letters = (windows.example, *windows.groups, *windows.rows, *windows.columns, *windows.kernel)
+    return set(letters) == set(term.each.output)
+
+
+def is_product(term: Term) -> bool:
+    """Whether g[n,o,i] = Σ_s ȳ[n,s,o] x[n,s,i] of plain factors."""
     network, square = term.each, term.square
     plain = len(network.factors) == 2 and not any(f.is_affine or f.tensor.indicates for f in network.factors)
     if not plain or not square.positions:
-        return None
-    positions = [x for x in network.factors[0].letters if x in square.positions]
+        return False
     own = [[x for x in f.letters if x not in square.positions and not x.examples] for f in network.factors]
     every = all(square.positions <= set(f.letters) for f in network.factors)
-    apart = own[0] and own[1] and not set(own[0]) & set(own[1])
-    return (positions, own) if every and apart else None
+    return every and bool(own[0]) and bool(own[1]) and not set(own[0]) & set(own[1])

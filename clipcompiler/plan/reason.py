@@ -47,7 +47,8 @@ def of_one(best: Choice, lengths: Lengths) -> str:
     if best.order is Order.BY_ROW:
         return "rows are added where an example reads one row again"
     if best.order is Order.GRAM and any(f.tensor.indicates for f in network.factors):
-        return "places that read one row are paired; no row is formed"
+        how = " by a kernel" if best.kernel else ""
+        return f"places that read one row are paired{how}; no row is formed"
     if best.order is Order.RANK_ONE:
         return "no position is summed: ‖g‖² = ‖ȳ‖²‖x‖²"
     if len(network.factors) == 1:

@@ -39,7 +39,31 @@ def encoder():
     return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
 
+class Tagged(nn.Module):
+    """Embedded tokens, some of them padding."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(60, 6, padding_idx=2), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.embedding((x[..., 0].abs() * 3).long() % 7).tanh().mean(1))
+
+
+def convolutions():
+    body = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1, stride=2),
+        nn.Tanh(),
+        nn.Conv2d(4, 6, (2, 3), groups=2, dilation=(1, 2), padding=2),
+    )
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 11)), body, nn.Tanh(), nn.ConvTranspose2d(6, 2, 2), nn.Flatten(), nn.LazyLinear(3)
+    )
+
+
 MODELS = {
+    "embedding": Tagged,
+    "convolutions": convolutions,
     "wide": lambda: Pooled(nn.Sequential(nn.Linear(8, 40), nn.Tanh(), nn.Linear(40, 30)), 30),
     "narrow": lambda: Pooled(nn.Sequential(nn.Linear(8, 2), nn.Tanh(), nn.Linear(2, 3)), 3),
     "without bias": lambda: Pooled(nn.Linear(8, 30, bias=False), 30),
@@ -57,6 +81,7 @@ def test_a_plan_with_kernels_is_exact(name):
     """One compilation for every number of examples."""
     torch.manual_seed(0)
     model = MODELS[name]().double()
+    model(batch(2)[0])
     step = cc.compile(model, LOSS, max_grad_norm=median_norm(model, LOSS, batch(4)))
     for n in (4, 1, 2, 0, 5):
         assert_exact(step, batch(n)) if n else step(*batch(0))
@@ -64,12 +89,18 @@ def test_a_plan_with_kernels_is_exact(name):
     assert "by a kernel" in str(step.plan)
 
 
-def test_both_kernels_are_chosen():
+def test_every_kernel_is_chosen():
     """A Gram where features are many, a gradient where they are few; a bias is folded into the Gram."""
     wide = cc.compile(MODELS["wide"](), LOSS, example_inputs=batch(4, torch.float32)).source
     narrow = cc.compile(MODELS["narrow"](), LOSS, example_inputs=batch(4, torch.float32)).source
     assert "kernels.gram_sqnorm([" in wide and "[1.0])" in wide
     assert "kernels.instantiate_sqnorm(" in narrow
+    lazy = convolutions().float()
+    lazy(batch(2, torch.float32)[0])
+    windows = cc.compile(lazy, LOSS, example_inputs=batch(4, torch.float32)).source
+    assert windows.count("kernels.convolution_sqnorm(") >= 2
+    rows = cc.compile(Tagged(), LOSS, example_inputs=batch(4, torch.float32)).source
+    assert "kernels.embedding_sqnorm(" in rows
 
 
 def test_a_kernel_reads_half_precision_as_it_is():
