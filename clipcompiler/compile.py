@@ -78,7 +78,7 @@ def compile(
         backend: ``"eager"`` runs the generated program as it is written; ``"inductor"`` records one graph (forward,
             backward, norms, clipping and sums), which torch's Inductor compiles at the first call of each kind of
             batch; that is shown on stderr. Where Inductor cannot, one warning says why, and the program is run
-            eagerly, as it is with ``unit_ids``.
+            eagerly, as it is with ``unit_ids`` and with a clipping function of one's own, which may change.
         mode: Inductor's: ``"reduce-overhead"`` for CUDA graphs, ``"max-autotune"``, or ``None``.
         example_inputs: a batch (inputs, then the target) to trace with at once; without it the step is traced
             at its first call.

@@ -11,6 +11,7 @@ __all__ = [
     "ADD_PRODUCT",
     "BY_EXAMPLE",
     "CONVOLUTION_GRADIENTS",
+    "COUNT_ALL",
     "EACH_BY_LOOP",
     "EACH_BY_VMAP",
     "GRAM_FROM_PIXELS",
@@ -102,6 +103,8 @@ def convolution_gradients(x, cotangent, kernel, stride, padding, dilation, group
     windows = windows.permute(0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank))  # [N, C, *k, *u]
     K = windows[0, :C].numel() // U
     cotangent = cotangent.reshape(N, groups, O, U)
+    if not x.is_cpu or isinstance(N, torch.SymInt):  # recorded for any number of examples
+        return (cotangent @ windows.reshape(N, groups, K, U).mT).reshape(N, groups * O, C, *kernel)
     each = x.new_empty(N, groups, O, K)
     some = max(1, 2**18 // (groups * K * U))
     for first in range(0, N, some):

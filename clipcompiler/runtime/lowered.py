@@ -12,19 +12,22 @@ import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
+import sympy
 import torch
 from torch import Tensor
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.utils import _pytree as pytree
 
+from clipcompiler.codegen.helpers import COUNT_ALL
+
 __all__ = ["Backend", "Lowered"]
 
 MODES = (None, "reduce-overhead", "max-autotune")
-#: What a program looks at the data for, before its graph begins.
-LOOKS_AT_DATA = "count_all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +62,14 @@ class Graph:
     Attributes:
         run: from parameters, buffers, the batch and C, in one list, to the leaves of what the program returns.
         structure: how these leaves stand in it.
-        conditions: what must hold of the number of examples; ``None`` where it was no symbol.
+        holds_for: whether it is right for a number of examples.
+        uncounted: what each of the last leaves, which are truths, says is in the batch: a target that is not counted.
     """
 
     run: Callable[..., Sequence[Tensor]]
     structure: pytree.TreeSpec
-    conditions: Callable[[int], bool] | None
-
-    def holds_for(self, size: int) -> bool:
-        """Whether it is right for a number of examples."""
-        return self.conditions is None or self.conditions(size)
+    holds_for: Callable[[int], bool]
+    uncounted: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -105,12 +106,12 @@ class Lowered:
     ) -> tuple[Any, ...]:
         """Losses, norms, clip factors, the clipped sums by name, and the new values of buffers where there are any."""
         size = batch[0].shape[0]
-        if size == 0 or self.failed or "unit_ids" in options:  # how many units there are is known by their ids alone
+        if size == 0 or self.failed or options:  # the number of units, or a user's function, may differ at every call
             whole: tuple[Any, ...] = self.eager(parameters, buffers, *batch, max_grad_norm=max_grad_norm, **options)
             return whole
         chunk = (self.__globals__["CHUNK"] or size) * self.units
         parts = [
-            self.some(parameters, buffers, tuple(t[k : k + chunk] for t in batch), max_grad_norm, options)
+            self.some(parameters, buffers, tuple(t[k : k + chunk] for t in batch), max_grad_norm)
             for k in range(0, size, chunk)
         ]
         if len(parts) == 1:
@@ -125,18 +126,18 @@ class Lowered:
         buffers: Mapping[str, Tensor],
         batch: tuple[Tensor, ...],
         max_grad_norm: float,
-        options: Mapping[str, Any],
     ) -> tuple[Any, ...]:
         """The program on some examples, all at once."""
         size = batch[0].shape[0]
         bound = torch.full((), max_grad_norm, dtype=torch.float64, device=batch[0].device)
         given = [*parameters.values(), *buffers.values(), *batch, bound]
-        key = (size == 1, *((t.dtype, t.device, t.shape[1:], t.is_contiguous()) for t in batch), given[0].dtype)
+        kinds = ((t.dtype, t.device, t.shape[1:], t.stride()) for t in batch)
+        key = (size == 1, *kinds, *((t.dtype, t.device, t.shape, t.stride()) for t in given[: -len(batch) - 1]))
         graphs = self.graphs.setdefault(key, [])
         graph = next((g for g in graphs if g.holds_for(size)), None)
         if graph is None:
             try:
-                graph = self.lowered(list(parameters), list(buffers), given, len(batch), options)
+                graph = self.lowered(list(parameters), list(buffers), given, len(batch))
             except Exception as error:  # whatever torch raises of what it cannot lower
                 self.failed = True
                 first = str(error).strip().splitlines() or [""]
@@ -145,41 +146,50 @@ class Lowered:
                     f"slowly. {type(error).__name__}: {first[0]}",
                     stacklevel=2,
                 )
-                options = {**options, "chunk": None}
-                found: tuple[Any, ...] = self.eager(parameters, buffers, *batch, max_grad_norm=max_grad_norm, **options)
+                found: tuple[Any, ...] = self.eager(
+                    parameters, buffers, *batch, max_grad_norm=max_grad_norm, chunk=None
+                )
                 return found
             graphs.append(graph)
         with torch.no_grad():
-            leaves = graph.run(*(t.detach() for t in given))
-        made: tuple[Any, ...] = pytree.tree_unflatten(list(leaves), graph.structure)
+            leaves = list(graph.run(*(t.detach() for t in given)))
+            if self.mode == "reduce-overhead":  # a CUDA graph writes the next results where these are
+                leaves = [leaf.clone() for leaf in leaves]
+        for ignored in reversed(graph.uncounted):
+            self.__globals__[COUNT_ALL](torch.where(leaves.pop(), ignored, ignored - 1), ignored)
+        made: tuple[Any, ...] = pytree.tree_unflatten(leaves, graph.structure)
         return made
 
-    def lowered(
-        self, names: list[str], buffers: list[str], given: list[Tensor], tensors: int, options: Mapping[str, Any]
-    ) -> Graph:
+    def lowered(self, names: list[str], buffers: list[str], given: list[Tensor], tensors: int) -> Graph:
         """Records the program, and compiles the graph."""
         structure: list[pytree.TreeSpec] = []
+        looked_at: list[tuple[int, Tensor]] = []
         first = len(names) + len(buffers)
 
         def program(*leaves: Tensor) -> list[Tensor]:
             own = dict(zip(names, leaves, strict=False)), dict(zip(buffers, leaves[len(names) :], strict=False))
-            result = self.eager(*own, *leaves[first:-1], max_grad_norm=leaves[-1], chunk=None, **options)
+            result = self.eager(*own, *leaves[first:-1], max_grad_norm=leaves[-1], chunk=None)
             found, spec = pytree.tree_flatten(result)
             structure.append(spec)
-            return found
+            return [*found, *(flag for _, flag in looked_at)]
+
+        def count_all(target: Tensor, ignored: int) -> None:
+            looked_at.append((ignored, (target == ignored).any()))
 
         start = time.perf_counter()
         tell(f"records {len(names)} parameters and the batch as one graph")
         environment = ShapeEnv()
         fakes = self.without_data(given, first, tensors, environment)
         size = fakes[first].shape[0]
-        with fakes[first].fake_mode:
-            graph = make_fx(program)(*fakes)
+        scope = {COUNT_ALL: count_all} if COUNT_ALL in self.__globals__ else {}  # a graph looks at no data
+        with mock.patch.dict(self.__globals__, scope), fakes[first].fake_mode, enable_python_dispatcher():
+            graph = make_fx(program)(*fakes)  # with the dispatcher in Python, every op takes symbols
         tell(f"compiles {len(graph.graph.nodes)} ops with Inductor, after {time.perf_counter() - start:.0f} s")
         with torch.no_grad():
             run = torch._inductor.compile(graph, fakes, options=patches(self.mode))
         tell(f"done in {time.perf_counter() - start:.0f} s")
-        return Graph(run, structure[0], conditions_of(environment, size))
+        uncounted = tuple(ignored for ignored, _ in looked_at)
+        return Graph(run, structure[0], conditions_of(environment, size), uncounted)
 
     def without_data(self, given: list[Tensor], first: int, tensors: int, environment: ShapeEnv) -> list[Any]:
         """The arguments without data, the number of examples a symbol where it may vary."""
@@ -187,7 +197,7 @@ class Lowered:
         found = []
         for place, tensor in enumerate(given):
             of_batch = first <= place < first + tensors
-            varies = of_batch and self.units == 1 and tensor.shape[0] > 1
+            varies = of_batch and self.units == 1 and tensor.shape[0] > 1 and self.mode != "reduce-overhead"
             sizes = [DimDynamic.DYNAMIC if varies and dim == 0 else DimDynamic.STATIC for dim in range(tensor.dim())]
             found.append(
                 mode.from_tensor(tensor.detach(), symbolic_context=StatelessSymbolicContext(dynamic_sizes=sizes))
@@ -195,16 +205,19 @@ class Lowered:
         return found
 
 
-def conditions_of(environment: ShapeEnv, size: Any) -> Callable[[int], bool] | None:
+def conditions_of(environment: ShapeEnv, size: Any) -> Callable[[int], bool]:
     """What torch took for true of the number of examples, as a test of other numbers."""
     if not isinstance(size, torch.SymInt):
-        return None if size == 1 else lambda other: other == size
-    symbol = size.node.expr
-    own = environment.replacements.get(symbol, symbol)
+        return lambda other: other == size
+    own = environment.replacements.get(size.node.expr, size.node.expr)
     if not own.free_symbols:
         return lambda other: other == int(own)
     found = [guard.expr.xreplace(environment.replacements) for guard in environment.guards]
-    return lambda other: all(c.xreplace(dict.fromkeys(c.free_symbols, other)) == True for c in found)  # noqa: E712
+
+    def hold(other: int) -> bool:
+        return all(c.xreplace(dict.fromkeys(c.free_symbols, sympy.Integer(other))) is sympy.true for c in found)
+
+    return hold
 
 
 def patches(mode: str | None) -> dict[str, Any]:
