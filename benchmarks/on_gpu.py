@@ -51,17 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     log = options.out / f"{options.part}.txt"
     print(f"{' '.join(command)}, at most {options.limit} s", flush=True)
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    )
-    clock = threading.Timer(options.limit, process.kill)
-    clock.start()
-    with log.open("w", encoding="utf-8") as file:
+    to_pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    with subprocess.Popen(command, env=environment, **to_pipe) as process, log.open("w", encoding="utf-8") as file:
+        clock = threading.Timer(options.limit, process.kill)
+        clock.start()
         for line in process.stdout or ():
             print(line, end="", flush=True)
             file.write(line)
-    clock.cancel()
-    return process.wait()
+        clock.cancel()
+        return process.wait()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""On a GPU: kernels, programs and compiled graphs are exact, in float64 and in half precision: pytest -m gpu tests/gpu."""
+"""On a GPU: kernels, programs and compiled graphs are exact, in float64 and in half precision."""
 
 import pytest
 import torch
