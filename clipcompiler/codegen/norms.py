@@ -13,13 +13,14 @@ from clipcompiler.algebra import Cross, Factor, Leaf, Letter, Pair, Square, Tree
 from clipcompiler.codegen import convolution as weight_gradient
 from clipcompiler.codegen.body import Body
 from clipcompiler.codegen.helpers import GRAM_IN_TILES, GUARDED
+from clipcompiler.codegen.kernel_calls import call_of_kernel, matrices
 from clipcompiler.codegen.laid import Laid, atom, contracted, diagonal, permuted, spread, summed
 from clipcompiler.codegen.operands import Operands
-from clipcompiler.codegen.rows import Rows, flattened, multiplied, same_row
+from clipcompiler.codegen.rows import Rows, multiplied, same_row
 from clipcompiler.derive.complex_values import shape_by_parts
 from clipcompiler.derive.derived import Term
 from clipcompiler.plan.choice import Choice, Order
-from clipcompiler.plan.kernels import CONVOLUTION, EMBEDDING, GRAM, INSTANTIATE
+from clipcompiler.plan.kernels import GRAM, INSTANTIATING
 
 __all__ = ["Norms"]
 
@@ -159,22 +160,18 @@ class Norms:
         return Laid(f"{GRAM_IN_TILES}({factors}{also}, tile={tile})", (square.examples,))
 
     def by_kernel(self, choice: Choice, biases: int) -> Laid:
-        """The same, or Σ_oi (Σ_s ȳ[s,o] x[s,i])², in one op that writes neither Gram nor gradient."""
+        """‖g[n]‖² in one op, no less than what rounding may have taken from it."""
         (term,), label = choice.terms, self.labels[choice.source]
-        square, operands = term.square, self.operands.for_kernel(term.each.factors)
-        if choice.kernel in (INSTANTIATE, CONVOLUTION):
-            total = self.scaled(Laid(instantiated_by_kernel(operands, term), (square.examples,)), term, power=2)
-            return self.guarded(total, [self.scaled(self.parts(square, label, 0), term, power=2)], label)
-        if choice.kernel == EMBEDDING:
-            rows, row = Rows.of(operands, term.each), ""
-            call = f"kernels.{EMBEDDING}({rows.values}, {rows.places}, -1)"
-        else:
-            (y, x), row = matrices(operands, square), "[0]"
-            call = f"kernels.{GRAM}([{y}], {x}, [{float(biases)}])"
-        whole, parts = (self.body.names.fresh(f"{label}_{noun}") for noun in ("squares", "parts"))
-        self.body.line(f"{whole}, {parts} = {call}")
-        squares = (self.scaled(Laid(f"{name}{row}", (square.examples,)), term, power=2) for name in (whole, parts))
-        return Laid(f"{GUARDED}({', '.join(own.text for own in squares)})", (square.examples,))
+        operands = self.operands.for_kernel(term.each.factors)
+        found = call_of_kernel(operands, choice, biases)
+        if choice.kernel in INSTANTIATING:
+            total = self.scaled(Laid(found, (term.square.examples,)), term, power=2)
+            return self.guarded(total, [self.scaled(self.parts(term.square, label, 0), term, power=2)], label)
+        squares, parts = (self.body.names.fresh(f"{label}_{noun}") for noun in ("squares", "parts"))
+        self.body.line(f"{squares}, {parts} = {found}")
+        row = "[0]" if choice.kernel == GRAM else ""
+        both = (self.scaled(Laid(f"{name}{row}", (term.square.examples,)), term, power=2) for name in (squares, parts))
+        return Laid(f"{GUARDED}({', '.join(own.text for own in both)})", (term.square.examples,))
 
     def between(self, cross: Cross, label: str) -> Laid:
         """2⟨g_u[n], g_v[n]⟩ of two terms."""
@@ -285,24 +282,3 @@ class Norms:
     def noun(self, tree: Pair, square: Square) -> str:
         """What a product is called: the Gram of a factor with itself, else a part."""
         return "gram" if square.mirrored(tree.leaves) == tree.leaves else "part"
-
-
-def instantiated_by_kernel(operands: Operands, term: Term) -> str:
-    """Σ_w g[n,w]² of a product over positions, or of a convolution."""
-    windows = convolution(term.each)
-    if windows is None:
-        y, x = matrices(operands, term.square)
-        return f"kernels.{INSTANTIATE}({y}, {x}, False)"
-    return weight_gradient.by_kernel(windows, *(operands.variable(f) for f in (windows.image, windows.filter)))
-
-
-def matrices(operands: Operands, square: Square) -> list[str]:
-    """The factors of g[n,o,i] = Σ_s ȳ[n,s,o] x[n,s,i], each as [N, S, features]."""
-    found = []
-    order = [x for x in square.gradient.factors[0].letters if x in square.positions]
-    for factor in square.gradient.factors:
-        laid = operands.laid(factor)
-        own = [x for x in laid.letters if x not in square.positions and not x.examples]
-        whole = (square.examples, *order, *own)
-        found.append(flattened(permuted(laid, whole), [(square.examples,), order, own]))
-    return found

@@ -17,11 +17,11 @@ from clipcompiler.plan.candidates import is_table
 from clipcompiler.plan.choice import Choice, Order
 from clipcompiler.plan.cost import Cost
 
-__all__ = ["CONVOLUTION", "EMBEDDING", "GRAM", "INSTANTIATE", "TILE", "by_kernels"]
+__all__ = ["CONVOLUTION", "EMBEDDING", "GRAM", "INSTANTIATE", "INSTANTIATING", "TILE", "by_kernels"]
 
 #: The ops of ``clipcompiler.kernels``.
 GRAM, EMBEDDING = "gram_sqnorm", "embedding_sqnorm"
-INSTANTIATE, CONVOLUTION = "instantiate_sqnorm", "convolution_sqnorm"
+INSTANTIATING = INSTANTIATE, CONVOLUTION = "instantiate_sqnorm", "convolution_sqnorm"
 #: The positions of a tile of a Gram: those beyond the diagonal are computed twice.
 TILE = 128
 
