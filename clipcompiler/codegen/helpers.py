@@ -85,7 +85,8 @@ def convolution_gradients(x, cotangent, kernel, stride, padding, dilation, group
     x, cotangent = F.pad(x, amounts) if any(amounts) else x, cotangent.contiguous()
     x, rank = x.contiguous(), len(kernel)
     N, C, O, U = x.shape[0], x.shape[1] // groups, cotangent.shape[1] // groups, cotangent[0, 0].numel()
-    if x.is_cpu and rank <= 3 and not x.is_complex():
+    symbolic = isinstance(N, torch.SymInt)  # while it is recorded for any number of examples
+    if x.is_cpu and rank <= 3 and not x.is_complex() and not symbolic:
         zeros, image = (0,) * rank, x.flatten(0, 1)[None]
         if C == O == 1:
             kernels = cotangent.flatten(0, 1)[:, None]
@@ -103,7 +104,7 @@ def convolution_gradients(x, cotangent, kernel, stride, padding, dilation, group
     windows = windows.permute(0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank))  # [N, C, *k, *u]
     K = windows[0, :C].numel() // U
     cotangent = cotangent.reshape(N, groups, O, U)
-    if not x.is_cpu or isinstance(N, torch.SymInt):  # recorded for any number of examples
+    if not x.is_cpu or symbolic:
         return (cotangent @ windows.reshape(N, groups, K, U).mT).reshape(N, groups * O, C, *kernel)
     each = x.new_empty(N, groups, O, K)
     some = max(1, 2**18 // (groups * K * U))

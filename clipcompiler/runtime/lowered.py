@@ -18,6 +18,7 @@ import sympy
 import torch
 from torch import Tensor
 from torch._dispatch.python import enable_python_dispatcher
+from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
@@ -60,7 +61,8 @@ class Graph:
     """One program, compiled for one kind of batch.
 
     Attributes:
-        run: from parameters, buffers, the batch and C, in one list, to the leaves of what the program returns.
+        run: from the number of examples, and parameters, buffers, the batch and C in one list, to the leaves of what the
+            program returns.
         structure: how these leaves stand in it.
         holds_for: whether it is right for a number of examples.
         uncounted: what each of the last leaves, which are truths, says is in the batch: a target that is not counted.
@@ -152,7 +154,7 @@ class Lowered:
                 return found
             graphs.append(graph)
         with torch.no_grad():
-            leaves = list(graph.run(*(t.detach() for t in given)))
+            leaves = list(graph.run(size, *(t.detach() for t in given)))
             if self.mode == "reduce-overhead":  # a CUDA graph writes the next results where these are
                 leaves = [leaf.clone() for leaf in leaves]
         for ignored in reversed(graph.uncounted):
@@ -166,7 +168,7 @@ class Lowered:
         looked_at: list[tuple[int, Tensor]] = []
         first = len(names) + len(buffers)
 
-        def program(*leaves: Tensor) -> list[Tensor]:
+        def program(size: Any, *leaves: Tensor) -> list[Tensor]:
             own = dict(zip(names, leaves, strict=False)), dict(zip(buffers, leaves[len(names) :], strict=False))
             result = self.eager(*own, *leaves[first:-1], max_grad_norm=leaves[-1], chunk=None)
             found, spec = pytree.tree_flatten(result)
@@ -183,10 +185,10 @@ class Lowered:
         size = fakes[first].shape[0]
         scope = {COUNT_ALL: count_all} if COUNT_ALL in self.__globals__ else {}  # a graph looks at no data
         with mock.patch.dict(self.__globals__, scope), fakes[first].fake_mode, enable_python_dispatcher():
-            graph = make_fx(program)(*fakes)  # with the dispatcher in Python, every op takes symbols
+            graph = make_fx(program)(size, *fakes)  # with the dispatcher in Python, every op takes symbols
         tell(f"compiles {len(graph.graph.nodes)} ops with Inductor, after {time.perf_counter() - start:.0f} s")
-        with torch.no_grad():
-            run = torch._inductor.compile(graph, fakes, options=patches(self.mode))
+        with tracing(TracingContext(fakes[first].fake_mode)), torch.no_grad():  # for a cached graph's conditions
+            run = torch._inductor.compile(graph, [size, *fakes], options=patches(self.mode))
         tell(f"done in {time.perf_counter() - start:.0f} s")
         uncounted = tuple(ignored for ignored, _ in looked_at)
         return Graph(run, structure[0], conditions_of(environment, size), uncounted)
@@ -209,10 +211,10 @@ def conditions_of(environment: ShapeEnv, size: Any) -> Callable[[int], bool]:
     """What torch took for true of the number of examples, as a test of other numbers."""
     if not isinstance(size, torch.SymInt):
         return lambda other: other == size
-    own = environment.replacements.get(size.node.expr, size.node.expr)
+    own = environment.replace(size.node.expr)
     if not own.free_symbols:
         return lambda other: other == int(own)
-    found = [guard.expr.xreplace(environment.replacements) for guard in environment.guards]
+    found = [environment.replace(guard.expr) for guard in environment.guards]
 
     def hold(other: int) -> bool:
         return all(c.xreplace(dict.fromkeys(c.free_symbols, sympy.Integer(other))) is sympy.true for c in found)

@@ -1,5 +1,8 @@
 """backend="inductor": the same norms and sums from one compiled graph, for every number of examples."""
 
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -112,7 +115,32 @@ def test_the_models_of_the_paper_are_exact(name, recwarn):
     step = cc.compile(model, LOSS, max_grad_norm=median_norm(model, LOSS, batch(3)), backend="inductor")
     for n in (3, 5):
         assert_exact(step, batch(n))
+    assert sum(map(len, step.latest.function.graphs.values())) == 1
     assert not [w for w in recwarn if "inductor" in str(w.message)]
+
+
+AGAIN = """
+import torch
+from torch import nn
+import clipcompiler as cc
+
+model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, groups=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 3)).double()
+step = cc.compile(model, nn.CrossEntropyLoss(reduction="none"), backend="inductor")
+for n in (3, 5, 9):
+    batch = torch.randn(n, 1, 8, 8).double(), torch.randint(0, 3, (n,))
+    print(step.verify(*batch) < 1e-10)
+"""
+
+
+@pytest.mark.slow
+def test_a_graph_found_in_the_cache_holds_for_what_it_held_for(tmp_path):
+    """A second process compiles nothing, and is exact for every number of examples."""
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    for _ in range(2):
+        ran = subprocess.run(
+            [sys.executable, "-c", AGAIN], env=environment, capture_output=True, text=True, check=False
+        )
+        assert ran.stdout.split() == ["True"] * 3, ran.stderr[-2000:]
 
 
 def test_chunks_are_compiled_once(recwarn):
