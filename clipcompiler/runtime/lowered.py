@@ -61,7 +61,7 @@ class Graph:
     """One program, compiled for one kind of batch.
 
     Attributes:
-        run: from the number of examples, and parameters, buffers, the batch and C in one list, to the leaves of what the
+        run: from the number of examples, parameters, buffers, the batch and C, in one list, to the leaves of what the
             program returns.
         structure: how these leaves stand in it.
         holds_for: whether it is right for a number of examples.
