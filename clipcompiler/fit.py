@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -109,6 +109,12 @@ def fitted(derived: Derived, subject: Subject, wishes: Wishes, *, units: bool) -
     plain, alone = generate(planned), subject.of((), {})
     first = Fit(planned, plain, alone, wishes, (planned, plain))
     program = first.program_for(first.rounded(subject.batch), subject.args, subject.kwargs)
+    if program.chunk is not None and program.chunk * derived.axes.traced.examples_per_unit < machine.examples:
+        at_a_time = replace(machine, examples=program.chunk * derived.axes.traced.examples_per_unit)
+        planned = wishes.plan(derived, at_a_time)  # a call weighs more beside few examples
+        plain = generate(planned)
+        first = Fit(planned, plain, alone, wishes, (planned, plain))
+        program = first.program_for(first.rounded(subject.batch), subject.args, subject.kwargs)
     if units:
         by_units = wishes.plan(by_unit(derived), machine)
         return Fit(by_units, generate(by_units).chunked_like(program), alone, wishes, first.sample)

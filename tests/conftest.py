@@ -1,6 +1,7 @@
 """Every test runs on one thread with a fixed seed, and plans for the nominal machine: plans are the same anywhere.
 
-Hypothesis sets no deadline, for the first export is slow.
+Hypothesis sets no deadline, for the first export is slow. Without a GPU kernels run in Triton's interpreter, which must
+be asked for before anything imports Triton.
 """
 
 import gc
@@ -11,6 +12,8 @@ import torch
 from hypothesis import settings
 
 os.environ["CLIPCOMPILER_MACHINE"] = "nominal"
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 settings.register_profile("clipcompiler", deadline=None, derandomize=True)
 settings.load_profile("clipcompiler")
 torch.set_num_threads(1)

@@ -9,7 +9,7 @@ import sympy
 
 from clipcompiler.algebra import Cross, Network, Pair, Square, extent
 from clipcompiler.derive.by_unit import MEMBERS, UNITS
-from clipcompiler.plan.machine import NOMINAL_BATCH, NOMINAL_UNIT, Machine
+from clipcompiler.plan.machine import NOMINAL_UNIT, Machine
 from clipcompiler.trace.traced import N
 
 #: Bytes an element. Plans are made as for float32, so that the program is the same in every dtype.
@@ -41,8 +41,9 @@ class Cost:
         return self.flops + self.fused
 
     def seconds(self, machine: Machine) -> float:
-        """The predicted time at the nominal batch size, in units of the nominal size."""
-        at = {N: NOMINAL_BATCH, UNITS: NOMINAL_BATCH // NOMINAL_UNIT, MEMBERS: NOMINAL_UNIT, **machine.lengths}
+        """The predicted time of the examples that a machine runs at a time, in units of the nominal size."""
+        units = max(1, machine.examples // NOMINAL_UNIT)
+        at = {N: machine.examples, UNITS: units, MEMBERS: NOMINAL_UNIT, **machine.lengths}
         flops, moved, calls, fused = (
             float(sympy.sympify(x).subs(at)) for x in (self.flops, self.bytes, self.calls, self.fused)
         )

@@ -9,7 +9,8 @@ import sympy
 
 __all__ = ["NOMINAL_BATCH", "NOMINAL_UNIT", "Machine"]
 
-#: The batch size at which orders are compared. Costs are linear in it, but for the price of a call.
+#: The batch size at which orders are compared, where fewer examples are not run at a time. Costs are linear in it, but
+#: for the price of a call.
 NOMINAL_BATCH = 128
 #: The examples of one unit, where units are known at call time alone.
 NOMINAL_UNIT = 8
@@ -28,6 +29,7 @@ class Machine:
         cache: bytes that stay in the cache between one op and the next.
         fused: the share of ``flops`` at which kernels of ours multiply; 0 where they do not run.
         name: what was measured, and when; "nominal" where nothing was.
+        examples: those that are run at a time, for which costs are compared.
         lengths: the usual lengths of a batch, at which costs are compared.
     """
 
@@ -39,6 +41,7 @@ class Machine:
     cache: float = 16 * 2**20
     fused: float = 0.0
     name: str = "nominal"
+    examples: int = NOMINAL_BATCH
     lengths: Mapping[sympy.Symbol, int] = field(default_factory=dict, compare=False)
 
     def seconds(self, flops: float, bytes: float, calls: float, fused: float = 0.0) -> float:

@@ -3,11 +3,14 @@
 import importlib
 
 import pytest
+import torch
 from kernels.draws import KERNELS, check
 
 from clipcompiler.kernels import references
 
 pytest.importorskip("triton")
+if torch.cuda.is_available():
+    pytest.skip("tests/gpu runs the kernels themselves", allow_module_level=True)
 
 SHAPES, PARTS = 200, 4
 
