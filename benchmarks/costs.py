@@ -10,9 +10,8 @@ that is.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from benchmarks.peers.results import Record, appended, missing, read
 from clipcompiler.autotune import Meter
 from clipcompiler.memory import Subject
 from clipcompiler.plan import Choice, Machine, machine_of, plan
-from clipcompiler.trace import N
 
 __all__ = ["Ranking", "main", "measured", "page", "right"]
 
@@ -53,7 +51,7 @@ class Ranking:
 
     Attributes:
         meter: runs the orders.
-        machine: what they are predicted for.
+        machine: what they are predicted for, with the examples at a time.
         size: the examples of the batch.
         rows: what was found, in the order of the plan.
     """
@@ -77,16 +75,8 @@ class Ranking:
         return best
 
     def predicted(self, way: Choice) -> float:
-        """Seconds for the whole batch; the planner compares at its nominal batch size."""
-        chunk = self.meter.options["chunk"] or self.size
-        cost = way.norm + way.sum
-        flops, moved = (float(sum_at(x, self.size)) for x in (cost.flops, cost.bytes))
-        return self.machine.seconds(flops, moved, cost.calls * math.ceil(self.size / chunk))
-
-
-def sum_at(amount: Any, size: int) -> Any:
-    """An amount for a batch of N examples."""
-    return amount.subs(N, size) if hasattr(amount, "subs") else amount
+        """Seconds for the whole batch."""
+        return way.seconds(self.machine) * self.size / self.machine.examples
 
 
 def measured(head: Record) -> Record:
@@ -100,9 +90,9 @@ def measured(head: Record) -> Record:
     subject = Subject(model, case.loss_fn, batch, {})
     meter = Meter.of(step.plan, step.latest.program, subject)
     meter.tell = lambda text: print(f"    {text}", flush=True)
-    ranking = Ranking(meter, machine, subject.size)
+    ranking = Ranking(meter, replace(machine, examples=meter.options["chunk"] or machine.examples), subject.size)
     with torch.random.fork_rng(devices=[]):
-        plan(step.plan.derived, machine, pick=ranking.pick, share=False)
+        plan(step.plan.derived, ranking.machine, pick=ranking.pick, share=False)
     return head | {
         "status": "measured", "rows": list(ranking.rows.values()), "chunk": meter.options["chunk"],
         "machine": machine.name,
