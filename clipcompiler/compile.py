@@ -20,6 +20,7 @@ from clipcompiler.plan import STRATEGIES
 from clipcompiler.runtime import Backend, CompiledStep, Tools
 from clipcompiler.same_losses import prove_same_losses
 from clipcompiler.trace import trace
+from clipcompiler.trace.autocast import Autocast
 from clipcompiler.trace.lengths import Declared, declared, written_with_letters
 from clipcompiler.verify import verify
 
@@ -115,8 +116,9 @@ def compile(
             traced = trace(
                 model, loss_fn, args, kwargs, examples_per_unit, lambda op: known.find(op) is not None, lengths
             )
-            axes = analyse(traced, known)
-            return fitted(derive(axes), Subject(model, loss_fn, args, kwargs), wishes, units=units)
+            with Autocast.off().applied():  # the graph has its casts
+                axes = analyse(traced, known)
+                return fitted(derive(axes), Subject(model, loss_fn, args, kwargs), wishes, units=units)
 
     step = CompiledStep(
         model,

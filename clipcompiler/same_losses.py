@@ -27,6 +27,8 @@ __all__ = ["Undrawn", "prove_same_losses"]
 
 #: How far losses may be apart, relative to 1 + the largest of them: rounding is far below it in float64.
 APART = 1e-3
+#: The same under autocast, in ε of the dtype that it casts to: torch has other layers for narrow dtypes.
+APART_IN_EPS = 4
 
 REMEDY = (
     "let the forward compute the same whether it is traced or not (look for torch.compiler.is_exporting(), "
@@ -122,7 +124,9 @@ def agree(
             return True
         stack.enter_context(buffers_kept(model))
         expected = losses_of(model, loss_fn, args, kwargs)
-    return expected is None or (constant is not None and constant.unknown) or same(found, expected)
+    autocast = program.plan.derived.axes.traced.autocast
+    apart = max([APART, *(APART_IN_EPS * torch.finfo(narrow).eps for on, narrow in autocast.of if on and not dtype)])
+    return expected is None or (constant is not None and constant.unknown) or same(found, expected, apart)
 
 
 def own_copy(module: Any, dtype: torch.dtype | None = None) -> Any:
@@ -146,11 +150,11 @@ def losses_of(
     return own
 
 
-def same(found: Tensor, expected: Tensor) -> bool:
+def same(found: Tensor, expected: Tensor, apart: float) -> bool:
     """Whether losses are those of the model, or, of a scalar loss, their mean or sum."""
     found = found.double()
     ways = (found.mean(), found.sum()) if expected.dim() == 0 else (found,)
-    bound = APART * (1 + float(expected.double().abs().nan_to_num(0, 0, 0).max()))
+    bound = apart * (1 + float(expected.double().abs().nan_to_num(0, 0, 0).max()))
     return any(
         bool(torch.isclose(way, expected.double(), rtol=0, atol=bound, equal_nan=True).all())
         for way in ways

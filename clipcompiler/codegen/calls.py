@@ -68,9 +68,17 @@ def call_text(
         value = node.meta["val"]
         sizes = ", ".join(literal(size) for size in traced.shape(node))
         return f"{text(node.args[1])}.expand({sizes}).to({value.dtype})"
+    if target is aten._to_copy.default and is_cast(node):
+        return f"{text(node.args[0])}.to({node.kwargs['dtype']})"
     if target is aten.cross_entropy_loss.default and len(node.args) == 4 and node.args[2:] == (None, 0):
         return f'F.cross_entropy({text(node.args[0])}, {text(node.args[1])}, reduction="none")'
     return plain_call(node, text)
+
+
+def is_cast(node: fx.Node) -> bool:
+    """Whether a copy has another dtype and nothing else; also where the program is run in float64."""
+    before, after = node.args[0].meta["val"].dtype, node.meta["val"].dtype  # type: ignore[union-attr]
+    return list(node.kwargs) == ["dtype"] and len(node.args) == 1 and before != after and after.itemsize < 8
 
 
 def plain_call(node: fx.Node, text: Callable[[Any], str], replaced: Mapping[str, str] = MappingProxyType({})) -> str:

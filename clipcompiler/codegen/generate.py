@@ -10,6 +10,7 @@ from clipcompiler.codegen.calls import quoted
 from clipcompiler.codegen.clip_factors import ClipFactors, write_clip_factors
 from clipcompiler.codegen.forward import write_cotangents, write_forward, write_functions, write_parameters
 from clipcompiler.codegen.helpers import ADD, UNITS_OF
+from clipcompiler.codegen.kernel_calls import launches
 from clipcompiler.codegen.names import Names, identifier
 from clipcompiler.codegen.norms import Norms
 from clipcompiler.codegen.one_norm import write_norm
@@ -68,10 +69,11 @@ def write_norms(body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node
     for choice in plan.choices:
         if choice.host is not None and choice.source not in sometimes:
             guests.setdefault(choice.host, []).append(choice)
-    for choice in plan.choices:
-        if choice.order is not Order.FOLDED and choice.source not in sometimes:
-            write_norm(body, norms, choice, guests.get(choice.source, []))
-            body.end_paragraph()
+    always = [c for c in plan.choices if c.order is not Order.FOLDED and c.source not in sometimes]
+    norms.launches = launches((choice, len(guests.get(choice.source, []))) for choice in always)
+    for choice in always:
+        write_norm(body, norms, choice, guests.get(choice.source, []))
+        body.end_paragraph()
     for decision in plan.decisions:
         decide_norms(body, norms, decision, guests)
         body.end_paragraph()

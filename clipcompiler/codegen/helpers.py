@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from clipcompiler.codegen.recurrent import RECURRENT_SOURCES
+from clipcompiler.codegen.recurrent import RECURRENT_SOURCES, SCANS
 
 __all__ = [
     "ADD",
@@ -264,8 +264,11 @@ def within(factors, most):
 }
 
 
-def helpers_used(body: str) -> str:
-    """The source of every helper that a function body calls, and of those that these call."""
+def helpers_used(body: str, *, scans: bool = False) -> str:
+    """The source of every helper that a function body calls, and of those that these call.
+
+    With ``scans`` the backward of a recurrent layer is one kernel.
+    """
     found: dict[str, str] = {}
     texts = [body]
     while texts:
@@ -273,4 +276,7 @@ def helpers_used(body: str) -> str:
         called = [name for name in SOURCES if name not in found and re.search(rf"\b{name}\(", text)]
         found.update((name, SOURCES[name]) for name in called)
         texts += [SOURCES[name] for name in called]
-    return "\n".join(source for name, source in SOURCES.items() if name in found)
+    whole = "\n".join(source for name, source in SOURCES.items() if name in found)
+    for steps, scan in SCANS.items() if scans else ():
+        whole = whole.replace(steps, scan)
+    return whole

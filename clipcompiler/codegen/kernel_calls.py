@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from clipcompiler.algebra import Square, convolution
+from collections.abc import Iterable, Sequence
+
+from torch import fx
+
+from clipcompiler.algebra import Factor, Letter, Square, convolution
 from clipcompiler.codegen import convolution as weight_gradient
 from clipcompiler.codegen.laid import permuted
 from clipcompiler.codegen.operands import Operands
 from clipcompiler.codegen.rows import Rows, flattened
 from clipcompiler.plan.choice import Choice
-from clipcompiler.plan.kernels import CONVOLUTION, EMBEDDING, INSTANTIATE
+from clipcompiler.plan.kernels import CONVOLUTION, EMBEDDING, GRAM, INSTANTIATE
 
-__all__ = ["call_of_kernel", "matrices"]
+__all__ = ["call_of_kernel", "launches", "matrices"]
 
 
-def call_of_kernel(operands: Operands, choice: Choice, biases: int) -> str:
-    """The call, of one term; ``biases`` are folded into a Gram."""
+def call_of_kernel(operands: Operands, together: Sequence[tuple[Choice, int]]) -> str:
+    """The call, of one term; with each choice the number of biases that are folded into its Gram."""
+    choice = together[0][0]
     (term,) = choice.terms
     if choice.kernel == CONVOLUTION:
         windows = convolution(term.each)
@@ -23,10 +28,31 @@ def call_of_kernel(operands: Operands, choice: Choice, biases: int) -> str:
     if choice.kernel == EMBEDDING:
         rows = Rows.of(operands, term.each)
         return f"kernels.{EMBEDDING}({rows.values}, {rows.places}, -1)"
-    y, x = matrices(operands, term.square)
+    pairs = [matrices(operands, own.terms[0].square) for own, _ in together]
     if choice.kernel == INSTANTIATE:
-        return f"kernels.{INSTANTIATE}({y}, {x}, False)"
-    return f"kernels.{choice.kernel}([{y}], {x}, [{float(biases)}])"
+        return f"kernels.{INSTANTIATE}({', '.join(pairs[0])}, False)"
+    biases = ", ".join(str(float(biases)) for _, biases in together)
+    return f"kernels.{choice.kernel}([{', '.join(y for y, _ in pairs)}], {pairs[0][1]}, [{biases}])"
+
+
+def launches(choices: Iterable[tuple[Choice, int]]) -> dict[fx.Node, tuple[tuple[Choice, int], ...]]:
+    """Of choices, each with the number of its biases, those by the Gram of one x: they are one launch."""
+    found: list[list[tuple[Choice, int]]] = []
+    for choice, biases in choices:
+        if choice.kernel == GRAM:
+            same = next((own for own in found if inputs(own[0][0]) == inputs(choice)), None)
+            if same is None:
+                found.append([(choice, biases)])
+            else:
+                same.append((choice, biases))
+    return {choice.source: tuple(own) for own in found for choice, _ in own}
+
+
+def inputs(choice: Choice) -> tuple[Factor, list[Letter]]:
+    """x, and the positions in the order in which they are laid."""
+    square = choice.terms[0].square
+    y, x = square.gradient.factors
+    return x, [letter for letter in y.letters if letter in square.positions]
 
 
 def matrices(operands: Operands, square: Square) -> list[str]:

@@ -43,6 +43,8 @@ class Norms:
         grams: factors, and the variables of their Gram matrices.
         named: the variables of squared norms that are to have one name in several branches.
         at_length: for each decision and each of its pieces the gradients kept there.
+        launches: the choices, each with the number of its biases, whose Grams by a kernel are one launch.
+        launched: the variables of the squares and of the parts of those that have been launched.
     """
 
     body: Body
@@ -53,6 +55,8 @@ class Norms:
     grams: list[tuple[Factor, Laid]] = field(default_factory=list)
     named: dict[fx.Node, str] = field(default_factory=dict)
     at_length: list[list[dict[fx.Node, Laid]]] = field(default_factory=list)
+    launches: Mapping[fx.Node, tuple[tuple[Choice, int], ...]] = field(default_factory=dict)
+    launched: dict[fx.Node, tuple[str, str]] = field(default_factory=dict)
 
     def write(self, choice: Choice, biases: int) -> None:
         """One parameter (with some biases folded into its Gram)."""
@@ -162,16 +166,29 @@ class Norms:
     def by_kernel(self, choice: Choice, biases: int) -> Laid:
         """‖g[n]‖² in one op, no less than what rounding may have taken from it."""
         (term,), label = choice.terms, self.labels[choice.source]
-        operands = self.operands.for_kernel(term.each.factors)
-        found = call_of_kernel(operands, choice, biases)
+        if choice.source in self.launched:
+            return self.of_launch(choice, *self.launched[choice.source])
+        together = self.launches.get(choice.source, ((choice, biases),))
+        factors = tuple(f for own, _ in together for f in own.terms[0].each.factors)
+        found = call_of_kernel(self.operands.for_kernel(factors), together)
         if choice.kernel in INSTANTIATING:
             total = self.scaled(Laid(found, (term.square.examples,)), term, power=2)
             return self.guarded(total, [self.scaled(self.parts(term.square, label, 0), term, power=2)], label)
         squares, parts = (self.body.names.fresh(f"{label}_{noun}") for noun in ("squares", "parts"))
+        if len(together) > 1:
+            self.body.comment(f"  one launch for {' and '.join(own.name for own, _ in together)}")
         self.body.line(f"{squares}, {parts} = {found}")
-        row = "[0]" if choice.kernel == GRAM else ""
-        both = (self.scaled(Laid(f"{name}{row}", (term.square.examples,)), term, power=2) for name in (squares, parts))
-        return Laid(f"{GUARDED}({', '.join(own.text for own in both)})", (term.square.examples,))
+        for row, (own, _) in enumerate(together):
+            at = f"[{row}]" if choice.kernel == GRAM else ""
+            self.launched[own.source] = f"{squares}{at}", f"{parts}{at}"
+        return self.of_launch(choice, *self.launched[choice.source])
+
+    def of_launch(self, choice: Choice, squares: str, parts: str) -> Laid:
+        """What a kernel found of one parameter."""
+        (term,) = choice.terms
+        letters = (term.square.examples,)
+        both = (self.scaled(Laid(name, letters), term, power=2) for name in (squares, parts))
+        return Laid(f"{GUARDED}({', '.join(own.text for own in both)})", letters)
 
     def between(self, cross: Cross, label: str) -> Laid:
         """2⟨g_u[n], g_v[n]⟩ of two terms."""

@@ -6,12 +6,82 @@ all steps at once. Its backward scans from the last step to the first, and leave
 
 from __future__ import annotations
 
-__all__ = ["AFFINE_BY_STEP", "GRU_LAYER", "LSTM_LAYER", "RECURRENT_SOURCES", "RNN_LAYER"]
+from textwrap import indent
+
+__all__ = ["AFFINE_BY_STEP", "GRU_LAYER", "LSTM_LAYER", "RECURRENT_SOURCES", "RNN_LAYER", "SCANS"]
 
 #: The functions by name; the layers are named as the ops that they stand for.
 LSTM_LAYER, GRU_LAYER, RNN_LAYER, AFFINE_BY_STEP = "lstm_layer", "gru_layer", "rnn_layer", "affine_by_step"
 
-LSTM = '''
+#: The backward of each layer, step by step.
+LSTM_STEPS = """\
+        sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+        tanh_backward = torch.ops.aten.tanh_backward.grad_input
+        dh, dc = dh_by_step[-1].clone(memory_format=torch.contiguous_format), dc_last.clone()
+        dp = None if W_hr is None else dh.new_empty(dh_by_step.shape)
+        a, b = torch.empty_like(dc), torch.empty_like(dc)
+        for t in reversed(range(len(gates))):
+            i, f, g, o = gates[t].chunk(4, 1)
+            if W_hr is not None:
+                dp[t] = dh
+            dm = dh if W_hr is None else dh @ W_hr
+            tanh_backward(torch.mul(dm, o, out=a), tanh_c[t], grad_input=a)
+            dc.add_(a)
+            sigmoid_backward(torch.mul(dm, tanh_c[t], out=a), o, grad_input=o)
+            torch.mul(dc, g, out=a)
+            torch.mul(dc, i, out=b)
+            sigmoid_backward(a, i, grad_input=i)
+            tanh_backward(b, g, grad_input=g)
+            torch.mul(dc, c[t], out=a)
+            dc.mul_(f)
+            sigmoid_backward(a, f, grad_input=f)
+            if t:
+                torch.addmm(dh_by_step[t - 1], gates[t], W_hh, out=dh)
+"""
+GRU_STEPS = """\
+        sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+        tanh_backward = torch.ops.aten.tanh_backward.grad_input
+        dh, H = dh_by_step[-1].clone(memory_format=torch.contiguous_format), h.shape[2]
+        a, b, kept = torch.empty_like(dh), torch.empty_like(dh), torch.empty_like(dh)
+        for t in reversed(range(len(gates))):
+            (r, u, v), back_v = gates[t].chunk(3, 1), back[t, :, 2 * H :]
+            torch.sub(h[t], v, out=a).mul_(dh)
+            torch.mul(dh, u, out=kept)
+            torch.sub(dh, kept, out=b)
+            tanh_backward(b, v, grad_input=v)
+            sigmoid_backward(a, u, grad_input=u)
+            torch.mul(v, back_v, out=a)
+            torch.mul(v, r, out=back_v)
+            sigmoid_backward(a, r, grad_input=r)
+            back[t, :, : 2 * H] = gates[t, :, : 2 * H]
+            if t:
+                torch.addmm(dh_by_step[t - 1], back[t], W_hh, out=dh).add_(kept)
+"""
+RNN_STEPS = """\
+        dh, dz = dh_by_step[-1].clone(memory_format=torch.contiguous_format), torch.empty_like(h[1:])
+        for t in reversed(range(len(dz))):
+            if relu:
+                torch.ops.aten.threshold_backward.grad_input(dh, h[t + 1], 0, grad_input=dz[t])
+            else:
+                torch.ops.aten.tanh_backward.grad_input(dh, h[t + 1], grad_input=dz[t])
+            if t:
+                torch.addmm(dh_by_step[t - 1], dz[t], W_hh, out=dh)
+"""
+#: The same by one kernel for all steps.
+LSTM_SCAN = """\
+        if W_hr is None:
+            dp, (gates, dc) = None, kernels.lstm_scan(gates, c, tanh_c, dh_by_step, dc_last, W_hh)
+        else:
+""" + indent(LSTM_STEPS, "    ")
+GRU_SCAN = """\
+        gates, back, kept = kernels.gru_scan(gates, back[..., 2 * h.shape[2] :], h, dh_by_step, W_hh)
+"""
+RNN_SCAN = """\
+        dz = kernels.rnn_scan(h, dh_by_step, W_hh, relu)
+"""
+
+LSTM = (
+    '''
 class LSTMLayer(torch.autograd.Function):
     """z = W_ih x + W_hh h' + b,  c = σ(z_f) c' + σ(z_i) tanh(z_g),  m = σ(z_o) tanh(c),  h = m, or p = W_hr m.
 
@@ -58,28 +128,9 @@ class LSTMLayer(torch.autograd.Function):
     def backward(ctx, dh_by_step, _, dc_last, __):
         gates, c, tanh_c, W_ih, W_hh, W_hr = ctx.kept
         del ctx.kept  # every gate is overwritten by the cotangent of its pre-activation, once it has been read
-        sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-        tanh_backward = torch.ops.aten.tanh_backward.grad_input
-        dh, dc = dh_by_step[-1].clone(memory_format=torch.contiguous_format), dc_last.clone()
-        dp = None if W_hr is None else dh.new_empty(dh_by_step.shape)
-        a, b = torch.empty_like(dc), torch.empty_like(dc)
-        for t in reversed(range(len(gates))):
-            i, f, g, o = gates[t].chunk(4, 1)
-            if W_hr is not None:
-                dp[t] = dh
-            dm = dh if W_hr is None else dh @ W_hr
-            tanh_backward(torch.mul(dm, o, out=a), tanh_c[t], grad_input=a)
-            dc.add_(a)
-            sigmoid_backward(torch.mul(dm, tanh_c[t], out=a), o, grad_input=o)
-            torch.mul(dc, g, out=a)
-            torch.mul(dc, i, out=b)
-            sigmoid_backward(a, i, grad_input=i)
-            tanh_backward(b, g, grad_input=g)
-            torch.mul(dc, c[t], out=a)
-            dc.mul_(f)
-            sigmoid_backward(a, f, grad_input=f)
-            if t:
-                torch.addmm(dh_by_step[t - 1], gates[t], W_hh, out=dh)
+'''
+    + LSTM_STEPS
+    + '''\
         wanted = ctx.needs_input_grad
         dx = (gates.flatten(0, 1) @ W_ih).unflatten(0, gates.shape[:2]) if wanted[0] else None
         dh0 = gates[0] @ W_hh if wanted[1] else None
@@ -100,8 +151,10 @@ def lstm_layer(x, h0, c0, W_ih, W_hh, b_ih=None, b_hh=None, W_hr=None, z=None, p
         return h, None, c[0], None
     return LSTMLayer.apply(x, h0, c0, z, p, W_ih, W_hh, b_ih, b_hh, W_hr)
 '''
+)
 
-GRU = '''
+GRU = (
+    '''
 class GRULayer(torch.autograd.Function):
     """zx = W_ih x + b_ih,  zh = W_hh h' + b_hh,  r = σ(zx_r + zh_r),  u = σ(zx_u + zh_u),  v = tanh(zx_v + r zh_v).
 
@@ -138,23 +191,9 @@ class GRULayer(torch.autograd.Function):
     def backward(ctx, dh_by_step, _):
         gates, back, h, W_ih, W_hh = ctx.kept
         del ctx.kept  # every gate is overwritten by the cotangent of its pre-activation, once it has been read
-        sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
-        tanh_backward = torch.ops.aten.tanh_backward.grad_input
-        dh, H = dh_by_step[-1].clone(memory_format=torch.contiguous_format), h.shape[2]
-        a, b, kept = torch.empty_like(dh), torch.empty_like(dh), torch.empty_like(dh)
-        for t in reversed(range(len(gates))):
-            (r, u, v), back_v = gates[t].chunk(3, 1), back[t, :, 2 * H :]
-            torch.sub(h[t], v, out=a).mul_(dh)
-            torch.mul(dh, u, out=kept)
-            torch.sub(dh, kept, out=b)
-            tanh_backward(b, v, grad_input=v)
-            sigmoid_backward(a, u, grad_input=u)
-            torch.mul(v, back_v, out=a)
-            torch.mul(v, r, out=back_v)
-            sigmoid_backward(a, r, grad_input=r)
-            back[t, :, : 2 * H] = gates[t, :, : 2 * H]
-            if t:
-                torch.addmm(dh_by_step[t - 1], back[t], W_hh, out=dh).add_(kept)
+'''
+    + GRU_STEPS
+    + '''\
         wanted = ctx.needs_input_grad
         dx = (gates.flatten(0, 1) @ W_ih).unflatten(0, gates.shape[:2]) if wanted[0] else None
         dh0 = kept.addmm_(back[0], W_hh) if wanted[1] else None
@@ -172,8 +211,10 @@ def gru_layer(x, h0, W_ih, W_hh, b_ih=None, b_hh=None, zx=None, zh=None):
         return torch.gru(x, h0[None].contiguous(), weights, b_ih is not None, 1, 0.0, True, False, False)[0], None
     return GRULayer.apply(x, h0, zx, zh, W_ih, W_hh, b_ih, b_hh)
 '''
+)
 
-RNN = '''
+RNN = (
+    '''
 class RNNLayer(torch.autograd.Function):
     """z = W_ih x + W_hh h' + b,  h = tanh(z) or relu(z). z is given as zeros; its gradient is its cotangent."""
 
@@ -198,14 +239,9 @@ class RNNLayer(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dh_by_step, _):
         h, W_ih, W_hh, relu = ctx.kept
-        dh, dz = dh_by_step[-1].clone(memory_format=torch.contiguous_format), torch.empty_like(h[1:])
-        for t in reversed(range(len(dz))):
-            if relu:
-                torch.ops.aten.threshold_backward.grad_input(dh, h[t + 1], 0, grad_input=dz[t])
-            else:
-                torch.ops.aten.tanh_backward.grad_input(dh, h[t + 1], grad_input=dz[t])
-            if t:
-                torch.addmm(dh_by_step[t - 1], dz[t], W_hh, out=dh)
+'''
+    + RNN_STEPS
+    + '''\
         dx = (dz.flatten(0, 1) @ W_ih).unflatten(0, dz.shape[:2]) if ctx.needs_input_grad[0] else None
         dh0 = dz[0] @ W_hh if ctx.needs_input_grad[1] else None
         return dx, dh0, dz, None, None, None, None, None
@@ -223,6 +259,7 @@ def rnn_layer(x, h0, W_ih, W_hh, b_ih=None, b_hh=None, relu=False, z=None):
         return run(x, h0[None].contiguous(), weights, b_ih is not None, 1, 0.0, True, False, False)[0], None
     return RNNLayer.apply(x, h0, z, W_ih, W_hh, b_ih, b_hh, relu)
 '''
+)
 
 BY_STEP = '''
 def affine_by_step(x, W, *biases):
@@ -233,3 +270,6 @@ def affine_by_step(x, W, *biases):
 '''
 
 RECURRENT_SOURCES = {LSTM_LAYER: LSTM, GRU_LAYER: GRU, RNN_LAYER: RNN, AFFINE_BY_STEP: BY_STEP}
+
+#: What takes the place of the steps where kernels run.
+SCANS = {LSTM_STEPS: LSTM_SCAN, GRU_STEPS: GRU_SCAN, RNN_STEPS: RNN_SCAN}

@@ -82,9 +82,10 @@ class ClippedStep(torch.nn.Module):
     def forward(self, {batch}{called}):
         """Losses, norms and clip factors."""
         parameters, buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())
-        losses, norms, clip_factors, gradients{updates} = clipped_gradients(
-            parameters, buffers, {batch}, max_grad_norm=self.max_grad_norm{passed}
-        )
+        with torch.autocast({first}.device.type, enabled=False):  # norms are not rounded; what casts is written out
+            losses, norms, clip_factors, gradients{updates} = clipped_gradients(
+                parameters, buffers, {batch}, max_grad_norm=self.max_grad_norm{passed}
+            )
         for name, gradient in gradients.items():
             p = parameters[name]
             p.grad = gradient.to(p.dtype) if p.grad is None else p.grad.add_(gradient){written}
@@ -107,6 +108,8 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
     calls = calls_of(given, m, by_unit=plan.derived.by_unit)
     counted = "units" if plan.derived.by_unit else "N"
     options = options_of(plan)
+    helpers = helpers_used(head + once + text + calls + after, scans=plan.scans)
+    by_kernels = any(c.kernel for c in plan.choices) or "kernels." in helpers
     source = MODULE.format(
         units="examples" if m == 1 else f"units of {m} consecutive examples",
         unit="example" if m == 1 else "unit",
@@ -123,7 +126,7 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
         first_column="" if columns == 1 else "[:, 0]",
         model=traced.model,
         version=__version__,
-        needs="torch and clipcompiler.kernels" if any(c.kernel for c in plan.choices) else "torch alone",
+        needs="torch and clipcompiler.kernels" if by_kernels else "torch alone",
         batch=", ".join(inputs),
         first=inputs[0],
         lengths="".join(f"\n    {x.letter} = {inputs[x.places[0][0]]}.shape[{x.places[0][1]}]" for x in traced.lengths),
@@ -141,7 +144,7 @@ def module_source(plan: Plan, body: Body, inputs: tuple[str, ...], gradients: di
         updates=", updates" if traced.updates else "",
         news=";\n        the new values of buffers by name." if traced.updates else ".",
         written=WRITTEN if traced.updates else "",
-        helpers=helpers + "\n" if (helpers := helpers_used(head + once + text + calls + after)) else "",
+        helpers=helpers + "\n" if helpers else "",
         gradients="\n".join(f"        {quoted(name)}: {text}," for name, text in gradients.items()),
         names="".join(f"{quoted(name)}, " for name in gradients).rstrip(" "),
         unreached=note,

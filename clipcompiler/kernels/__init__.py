@@ -1,12 +1,18 @@
-"""Squared norms of per-example gradients that are never written to memory: ops of torch, in Triton on a GPU."""
+"""Squared norms of per-example gradients that are never written to memory, and backward scans of recurrent layers.
+
+They are ops of torch: in Triton on a GPU, in plain torch elsewhere.
+"""
 
 from clipcompiler.kernels.ops import (
     HAS_TRITON,
     convolution_sqnorm,
     embedding_sqnorm,
     gram_sqnorm,
+    gru_scan,
     instantiate_sqnorm,
     layer_norm_sqnorm,
+    lstm_scan,
+    rnn_scan,
 )
 
 __all__ = [
@@ -14,6 +20,9 @@ __all__ = [
     "convolution_sqnorm",
     "embedding_sqnorm",
     "gram_sqnorm",
+    "gru_scan",
     "instantiate_sqnorm",
     "layer_norm_sqnorm",
+    "lstm_scan",
+    "rnn_scan",
 ]

@@ -22,8 +22,11 @@ __all__ = [
     "convolution_sqnorm",
     "embedding_sqnorm",
     "gram_sqnorm",
+    "gru_scan",
     "instantiate_sqnorm",
     "layer_norm_sqnorm",
+    "lstm_scan",
+    "rnn_scan",
 ]
 
 #: Whether the kernels can run on a GPU.
@@ -32,7 +35,8 @@ HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 def computes(name: str, x: Tensor) -> Callable[..., Any]:
     """What computes an op where a tensor is: a kernel, or a reference."""
-    source = f"clipcompiler.kernels.on_gpu.{name}" if x.is_cuda and HAS_TRITON else "clipcompiler.kernels.references"
+    file = "recurrent_scans" if name.endswith("_scan") else name
+    source = f"clipcompiler.kernels.on_gpu.{file}" if x.is_cuda and HAS_TRITON else "clipcompiler.kernels.references"
     found: Callable[..., Any] = getattr(importlib.import_module(source), name)
     return found
 
@@ -97,4 +101,29 @@ def embedding_sqnorm(y: Tensor, rows: Tensor, padding: int) -> tuple[Tensor, Ten
 def layer_norm_sqnorm(y: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> tuple[Tensor, Tensor]:
     """Σ_d (Σ_s ȳ[s,d] (x[s,d] − μ[s]) ρ[s])² and Σ_d (Σ_s ȳ[s,d])², [N] each, of ȳ, x [N, S, D] and μ, ρ [N, S]."""
     found: tuple[Tensor, Tensor] = computes("layer_norm_sqnorm", y)(y, x, mean, rstd)
+    return found
+
+
+@op(lambda gates, c, *_: (gates.new_empty(gates.shape), gates.new_empty(c.shape[1:])))
+def lstm_scan(
+    gates: Tensor, c: Tensor, tanh_c: Tensor, dh_by_step: Tensor, dc_last: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """z̄ [T, N, 4H] and the cotangent [N, H] of the first c, of gates [T, N, 4H], c [T+1, N, H] and W_hh [4H, H]."""
+    found: tuple[Tensor, Tensor] = computes("lstm_scan", gates)(gates, c, tanh_c, dh_by_step, dc_last, weight)
+    return found
+
+
+@op(lambda gates, back_v, *_: (*(gates.new_empty(gates.shape) for _ in range(2)), gates.new_empty(back_v.shape[1:])))
+def gru_scan(
+    gates: Tensor, back_v: Tensor, h: Tensor, dh_by_step: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """z̄x and z̄h [T, N, 3H] and u·h̄ [N, H] of the first step, of gates [T, N, 3H], h [T+1, N, H] and W_hh [3H, H]."""
+    found: tuple[Tensor, Tensor, Tensor] = computes("gru_scan", gates)(gates, back_v, h, dh_by_step, weight)
+    return found
+
+
+@op(lambda h, dh_by_step, *_: dh_by_step.new_empty(dh_by_step.shape))
+def rnn_scan(h: Tensor, dh_by_step: Tensor, weight: Tensor, relu: bool) -> Tensor:
+    """z̄ [T, N, H] of h [T+1, N, H] and W_hh [H, H]."""
+    found: Tensor = computes("rnn_scan", h)(h, dh_by_step, weight, relu)
     return found

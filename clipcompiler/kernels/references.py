@@ -12,8 +12,11 @@ __all__ = [
     "convolution_sqnorm",
     "embedding_sqnorm",
     "gram_sqnorm",
+    "gru_scan",
     "instantiate_sqnorm",
     "layer_norm_sqnorm",
+    "lstm_scan",
+    "rnn_scan",
     "summed_in",
 ]
 
@@ -89,3 +92,46 @@ def layer_norm_sqnorm(y: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> tuple
     """Σ_d (Σ_s ȳ[s,d] (x[s,d] − μ[s]) ρ[s])² and Σ_d (Σ_s ȳ[s,d])², [N] each."""
     normal = (wide(x) - wide(mean)[:, :, None]) * wide(rstd)[:, :, None]
     return (wide(y) * normal).sum(1).square().sum(1), wide(y).sum(1).square().sum(1)
+
+
+def lstm_scan(
+    gates: Tensor, c: Tensor, tanh_c: Tensor, dh_by_step: Tensor, dc_last: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """z̄ [T, N, 4H] and c̄ [N, H] before the first step, of c = f c' + i g, h = o tanh(c), z = … + W_hh h'."""
+    dh, dc, found = wide(dh_by_step[-1]), wide(dc_last), []
+    for t in reversed(range(len(gates))):
+        i, f, g, o = wide(gates[t]).chunk(4, 1)
+        squashed = wide(tanh_c[t])
+        dc = dc + dh * o * (1 - squashed.square())
+        to_gates = dc * g * i * (1 - i), dc * wide(c[t]) * f * (1 - f), dc * i * (1 - g.square())
+        dz = torch.cat((*to_gates, dh * squashed * o * (1 - o)), 1).to(gates.dtype)
+        found.append(dz)
+        dc, dh = dc * f, wide(dz) @ wide(weight) + (wide(dh_by_step[t - 1]) if t else 0)
+    return torch.stack(found[::-1]), dc.to(gates.dtype)
+
+
+def gru_scan(
+    gates: Tensor, back_v: Tensor, h: Tensor, dh_by_step: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """z̄x and z̄h [T, N, 3H] and u h̄ [N, H] of the first step, of h = (1 − u) v + u h', v = tanh(zx_v + r zh_v)."""
+    dh, kept, to_x, to_h = wide(dh_by_step[-1]), wide(dh_by_step[-1]), [], []
+    for t in reversed(range(len(gates))):
+        r, u, v = wide(gates[t]).chunk(3, 1)
+        dv = dh * (1 - u) * (1 - v.square())
+        du, dr = dh * (wide(h[t]) - v) * u * (1 - u), dv * wide(back_v[t]) * r * (1 - r)
+        to_x.append(torch.cat((dr, du, dv), 1).to(gates.dtype))
+        to_h.append(torch.cat((dr, du, dv * r), 1).to(gates.dtype))
+        kept = dh * u
+        dh = kept + wide(to_h[-1]) @ wide(weight) + (wide(dh_by_step[t - 1]) if t else 0)
+    return torch.stack(to_x[::-1]), torch.stack(to_h[::-1]), kept.to(gates.dtype)
+
+
+def rnn_scan(h: Tensor, dh_by_step: Tensor, weight: Tensor, relu: bool) -> Tensor:
+    """z̄ [T, N, H] of h = tanh(z) or relu(z), z = … + W_hh h'."""
+    dh, found = wide(dh_by_step[-1]), []
+    for t in reversed(range(len(dh_by_step))):
+        made = wide(h[t + 1])
+        dz = (torch.where(made > 0, dh, 0.0) if relu else dh * (1 - made.square())).to(h.dtype)
+        found.append(dz)
+        dh = wide(dz) @ wide(weight) + (wide(dh_by_step[t - 1]) if t else 0)
+    return torch.stack(found[::-1])

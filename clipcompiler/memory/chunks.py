@@ -17,6 +17,7 @@ from clipcompiler.plan import Machine, Plan, fastest_chunk, sizes_of
 from clipcompiler.runtime.compilation import tensors_of
 from clipcompiler.runtime.load import scope_of
 from clipcompiler.same_losses import own_copy
+from clipcompiler.trace.autocast import Autocast
 
 __all__ = ["Subject", "in_chunks"]
 
@@ -86,7 +87,8 @@ def in_chunks(
     quick = quick or fastest_chunk(sizes, size, machine)
     if budget == "fast" and size * sizes.activations < SMALL:
         return program.in_chunks(quick, fastest) if quick < size else program
-    found = fit(budget, peak_of_step(plan, program, subject, m), peak_of_ordinary(subject, m), size, quick)
+    autocast = plan.derived.axes.traced.autocast
+    found = fit(budget, peak_of_step(plan, program, subject, m), peak_of_ordinary(subject, m, autocast), size, quick)
     why = [fastest] if found.chunk == quick < size else []
     why += [f"{found.peak / 2**20:.0f} MiB at the peak"]
     why += [] if found.ordinary is None else [f"an ordinary step of {size} {found.ordinary / 2**20:.0f} MiB"]
@@ -103,9 +105,14 @@ def peak_of_step(plan: Plan, program: Program, subject: Subject, m: int) -> Call
     return lambda size, chunk: peak(size * m, chunk)
 
 
-def peak_of_ordinary(subject: Subject, m: int) -> Callable[[int], int]:
+def peak_of_ordinary(subject: Subject, m: int, autocast: Autocast | None = None) -> Callable[[int], int]:
     """Units → the predicted peak of an ordinary step, of a copy of the model: its forward may keep what it computes."""
     model, loss_fn = own_copy(subject.model), own_copy(subject.loss_fn)
     apart = model is not subject.model and (loss_fn is not subject.loss_fn or not isinstance(loss_fn, nn.Module))
     peak = ordinary_peak(model, loss_fn, subject.args, subject.kwargs, with_data=not apart)
-    return lambda size: peak(size * m)
+
+    def under_autocast(size: int) -> int:
+        with (autocast or Autocast.off()).applied():
+            return peak(size * m)
+
+    return under_autocast

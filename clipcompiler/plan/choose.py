@@ -68,7 +68,9 @@ def plan(
         replace(choice, why=f"{choice.why}: {told[source]}") if source in told else choice
         for source, choice in choose.at(usual).items()
     )
-    made = Plan(derived, choices, ordinary_flops(derived.axes), clipping, groups, decisions=decisions)
+    scans = machine.fused > 0 and any(isinstance(tap, InsideTap) for tap in derived.taps)
+    ordinary = ordinary_flops(derived.axes)
+    made = Plan(derived, choices, ordinary, clipping, groups, decisions=decisions, scans=scans)
     return second_pass(made) if strategy == "reweight" else made
 
 

@@ -15,6 +15,8 @@ from clipcompiler.plan.table import table
 
 __all__ = ["Plan"]
 
+SCANNED = "recurrent layers: one kernel for all steps gives the cotangents of the gates"
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -28,6 +30,7 @@ class Plan:
         groups: the parameters that are clipped together.
         again: the flops of a second backward pass, where there is one.
         decisions: what is chosen otherwise for other lengths; ``choices`` are those for the usual ones.
+        scans: whether one kernel runs all steps of a recurrent layer backwards, where the machine has kernels.
     """
 
     derived: Derived
@@ -37,6 +40,7 @@ class Plan:
     groups: tuple[Group, ...]
     again: Any = 0
     decisions: tuple[Decision, ...] = ()
+    scans: bool = False
 
     def passes_to(self, choice: Choice) -> bool:
         """Whether a second backward pass gives the clipped sum of a parameter, or passes through a value."""
@@ -78,4 +82,5 @@ class Plan:
         )
         unreached = [p.name for p in self.derived.unreached]
         frozen = [p.name for p in self.derived.axes.traced.parameters.values() if not p.trainable]
-        return table(self.choices, unreached, frozen, totals, self.derived.axes.traced.usual)
+        text = table(self.choices, unreached, frozen, totals, self.derived.axes.traced.usual)
+        return f"{text}\n{SCANNED}" if self.scans else text

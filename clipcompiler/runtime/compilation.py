@@ -18,6 +18,7 @@ from clipcompiler.runtime.fingerprint import closed_over, identified
 from clipcompiler.runtime.load import load
 from clipcompiler.runtime.lowered import Backend, Lowered
 from clipcompiler.runtime.result import ClippedGradients
+from clipcompiler.trace.autocast import Autocast
 
 __all__ = ["Compilation", "Fitted", "Loss", "modules_of", "named", "tensors_of"]
 
@@ -124,9 +125,10 @@ class Compilation:
         if unit_ids is not None:
             options["unit_ids"] = unit_ids
         try:
-            losses, norms, clip_factors, gradients, *updated = self.function(
-                parameters, buffers, *batch.tensors, max_grad_norm=max_grad_norm, **options
-            )
+            with Autocast.off().applied():  # the program has the casts; its norms are to have none
+                losses, norms, clip_factors, gradients, *updated = self.function(
+                    parameters, buffers, *batch.tensors, max_grad_norm=max_grad_norm, **options
+                )
         except self.function.__globals__.get("UncountedTargets", ()) as error:
             raise UnsupportedLoss(
                 f"the loss is no plain mean over examples: {error}",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from clipcompiler.clipping import Clipping, Flat
-from clipcompiler.errors import InvalidBatch, UntraceableModel
+from clipcompiler.errors import InvalidBatch
 from clipcompiler.runtime.batch import Batch, batch_of, caller, ids_of
 from clipcompiler.runtime.bounded import Bounded
 from clipcompiler.runtime.compilation import Compilation, Fitted, Loss, modules_of
@@ -26,6 +26,7 @@ from clipcompiler.runtime.lengths import Dynamic, lengths_in
 from clipcompiler.runtime.lowered import Backend
 from clipcompiler.runtime.nonfinite import dropped, refused
 from clipcompiler.runtime.result import ClippedGradients
+from clipcompiler.trace.autocast import Autocast
 from clipcompiler.trace.lengths import Declared
 from clipcompiler.trace.placeholders import names_of_inputs
 
@@ -195,12 +196,12 @@ class CompiledStep(Bounded, Inspected, nn.Module):
             raise InvalidBatch(
                 "the step was called without a target", origin=caller(), remedy="call step(inputs, target)"
             )
-        refuse_autocast(batch)
         dynamic = lengths_in(batch, names_of_inputs(self.model, self.loss_fn, args, kwargs), self.dynamic)
         found = self._found(batch, args, kwargs, unit_ids, dynamic)
         if not all(x.takes(batch.tensors) for x in found.plan.derived.axes.traced.lengths):
             found = self._found(batch, args, kwargs, unit_ids, Dynamic({}))  # the model itself may say why
-        self._latest = found.for_size(batch, args, kwargs)
+        with Autocast.off().applied():  # programs have their casts
+            self._latest = found.for_size(batch, args, kwargs)
         return self._latest
 
     def _found(
@@ -213,6 +214,7 @@ class CompiledStep(Bounded, Inspected, nn.Module):
             fingerprint_of_modules(modules_of(self.model, self.loss_fn)),
             kind,
             unit_ids is not None,
+            Autocast.now(),
         )
         found = self._programs.pop(key, None)
         if found is None:
@@ -262,13 +264,3 @@ class CompiledStep(Bounded, Inspected, nn.Module):
         """
         options = {"examples": examples, "seed": seed, "progress": progress}
         return self.tools.audit(self, args, kwargs, unit_ids, **options)
-
-
-def refuse_autocast(batch: Batch) -> None:
-    """Under autocast the norms themselves would be rounded."""
-    if any(torch.is_autocast_enabled(t.device.type) for t in batch.tensors):
-        raise UntraceableModel(
-            "the step was called under torch.autocast, in which its norms would be rounded to half precision",
-            origin=caller(),
-            remedy="leave the autocast region, or convert the model: model.to(torch.bfloat16)",
-        )

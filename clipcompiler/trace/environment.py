@@ -65,8 +65,6 @@ def tracing(model: nn.Module) -> Iterator[Assumptions]:
             (torch, "detach_", no_detach_in_place(torch.detach_)),
             (nn.Module, "__setattr__", no_new_buffer(nn.Module.__setattr__)),
             (torch.inference_mode, "__enter__", no_inference_mode(torch.inference_mode.__enter__)),
-            (torch.autocast, "__enter__", no_autocast),
-            (torch.autocast, "__exit__", autocast_left),
             (torch.SymBool, "__bool__", same_branch(torch.SymBool.__bool__, assumptions)),
             (ShapeEnv, "evaluate_expr", assumptions.recording(ShapeEnv.evaluate_expr)),
             *taken_apart(),
@@ -205,24 +203,6 @@ def no_inference_mode(enter: Any) -> Any:
         return enter(mode)
 
     return checked
-
-
-def no_autocast(region: torch.autocast) -> torch.autocast:
-    """``with torch.autocast(…)`` leaves no trace in the graph; turned off, as it is for every step, it does nothing.
-
-    ``torch.export`` would take a region that turns it off for one of its own, and lose what ``no_grad`` there is in it.
-    """
-    if region._enabled:
-        raise UntraceableModel(
-            "the forward computes a part of itself under torch.autocast, which the graph would not show",
-            origin=running_line("torch.autocast"),
-            remedy="cast explicitly there: x.to(torch.bfloat16)",
-        )
-    return region
-
-
-def autocast_left(region: torch.autocast, *exception: Any) -> None:
-    """The end of a region that did nothing."""
 
 
 def refuse_hooks(model: nn.Module) -> None:

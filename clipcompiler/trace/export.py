@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from clipcompiler.errors import CompileError, UnsupportedLoss, UntraceableModel
 from clipcompiler.origin import Origin
 from clipcompiler.trace.assumptions import Assumptions, differs
+from clipcompiler.trace.autocast import Autocast, regions_noted, regions_repeated
 from clipcompiler.trace.batch_norm import refuse_batch_norm
 from clipcompiler.trace.batch_of_one import same_for_one
 from clipcompiler.trace.computed_once import compute_once
@@ -86,7 +87,8 @@ def trace(
     except Exception as error:
         refuse_batch_norm(error)
         raise untraceable(error) from error
-    return replace(traced, examples_per_unit=examples_per_unit, literals=literals, refusal=refusal)
+    traced = replace(traced, examples_per_unit=examples_per_unit, literals=literals, refusal=refusal)
+    return replace(traced, autocast=Autocast.now())
 
 
 def exported(
@@ -101,12 +103,13 @@ def exported(
     dims = pytree.tree_map(lambda leaf: next(found) if isinstance(leaf, Tensor) else None, batch)
     with tracing(module) as assumptions:
         try:
-            program, refusal = exported_at_once_or_deferred(module, batch, dims, assumptions)
+            with regions_noted():
+                program, refusal = exported_at_once_or_deferred(module, batch, dims, assumptions)
         except UserError as error:
             raise for_some_sizes(error, assumptions) from error
         keep_regions_without_grad(program)
         literals = literals_of(program)
-        with without_mistaken_references():
+        with without_mistaken_references(), Autocast.now().applied(), regions_repeated():
             functional: ExportedProgram = program.run_decompositions({})
             if has_rule is not None:
                 functional = decomposed(functional, has_rule, assumptions)

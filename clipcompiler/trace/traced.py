@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from clipcompiler.errors import CompileError
 from clipcompiler.origin import Origin
+from clipcompiler.trace.autocast import Autocast
 from clipcompiler.trace.lengths import Length
 from clipcompiler.trace.source import origin_of
 
@@ -56,6 +57,7 @@ class TracedLoss:
         examples_per_unit: m: a step of N goes from one unit of m consecutive examples of the batch to the next.
         lengths: the sizes of the batch that are letters, as N is.
         refusal: what is to be raised, after all, where the graph holds for some batch sizes only.
+        autocast: what was on when the model was traced; the graph has its casts.
     """
 
     graph: fx.Graph
@@ -71,6 +73,7 @@ class TracedLoss:
     examples_per_unit: int = 1
     lengths: tuple[Length, ...] = ()
     refusal: CompileError | None = None
+    autocast: Autocast = field(default_factory=Autocast.off)
 
     @property
     def loss(self) -> fx.Node:

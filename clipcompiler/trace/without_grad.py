@@ -16,7 +16,6 @@ from clipcompiler.trace.source import origin_of
 __all__ = ["keep_regions_without_grad"]
 
 aten = torch.ops.aten
-AUTOCAST = torch.ops.higher_order.wrap_with_autocast
 #: Ops that return their input itself where it is of the wanted kind already.
 CASTS = (
     aten.to.dtype, aten.to.device, aten.to.dtype_layout, aten.to.other, aten.type_as.default,
@@ -28,8 +27,7 @@ def keep_regions_without_grad(program: ExportedProgram) -> None:
     """Detaches every output of a region without gradients; ``run_decompositions`` would only inline the region.
 
     Raises:
-        UntraceableModel: for a region under autocast, of which nothing would remain, and for a write behind
-            autograd's back.
+        UntraceableModel: for a write behind autograd's back.
     """
     names = program.graph_signature.inputs_to_buffers
     buffers = {node for node in program.graph.nodes if node.op == "placeholder" and node.name in names}
@@ -58,12 +56,6 @@ def inputs_of(region: fx.Node, body: fx.GraphModule) -> list[tuple[fx.Node, fx.N
 def detach_regions(module: fx.GraphModule, buffers: set[fx.Node]) -> None:
     """The regions of one graph, and those within them; ``buffers`` are written to without gradients alone."""
     for node in module.graph.nodes:
-        if node.target is AUTOCAST:
-            raise UntraceableModel(
-                "the forward computes a part of itself under torch.autocast, which the graph would not show",
-                origin=origin_of(node),
-                remedy="cast explicitly there: x.to(torch.bfloat16)",
-            )
         if node.op != "call_function" or node.target is not REGION:
             continue
         enabled, body = node.args[0], getattr(module, node.args[1].target)

@@ -73,14 +73,48 @@ def embedding_sqnorm(draw):
 def layer_norm_sqnorm(draw):
     n, s, d = draw.size(0, 3), draw.size(0, 40), draw.size(1, 80)
     y, x = draw.tensor(n, s, d), draw.tensor(n, s, d)
-    rstd = 1 / (1 + x.double().var(2, unbiased=False)).sqrt()
+    rstd = 1 / (1 + x.double().square().mean(2)).sqrt()
     given = (y, x, x.double().mean(2).to(x.dtype), rstd.to(x.dtype))
     return given, {"D_TILE": draw.tile(), "POSITIONS": draw.tile()}
 
 
+def of_steps(draw):
+    """T, N, H, and tensors of such sizes: values of gates between 0 and 1, or −1 and 1."""
+    shape = draw.size(1, 5), draw.size(0, 20), draw.size(1, 40)
+
+    def squashed(own, *sizes):
+        return own(draw.tensor(*sizes).float()).to(draw.dtype)
+
+    return shape, squashed, {"EXAMPLES": 16, "FEATURES": draw.tile()}
+
+
+def lstm_scan(draw):
+    (t, n, h), squashed, tiles = of_steps(draw)
+    sigmoid, g = squashed(torch.sigmoid, t, n, 4 * h), squashed(torch.tanh, t, n, h)
+    gates = torch.cat((sigmoid[..., : 2 * h], g, sigmoid[..., 3 * h :]), 2)
+    c = draw.tensor(t + 1, n, h)
+    weight = draw.tensor(4 * h, h) / (2 * h**0.5)
+    return (gates, c, c[1:].tanh(), draw.tensor(t, n, h), draw.tensor(n, h), weight), tiles
+
+
+def gru_scan(draw):
+    (t, n, h), squashed, tiles = of_steps(draw)
+    gates = torch.cat((squashed(torch.sigmoid, t, n, 2 * h), squashed(torch.tanh, t, n, h)), 2)
+    weight = draw.tensor(3 * h, h) / (2 * h**0.5)
+    return (gates, draw.tensor(t, n, h), squashed(torch.tanh, t + 1, n, h), draw.tensor(t, n, h), weight), tiles
+
+
+def rnn_scan(draw):
+    (t, n, h), squashed, tiles = of_steps(draw)
+    relu = draw.size(0, 1) == 1
+    weight = draw.tensor(h, h) / (2 * h**0.5)
+    return (squashed(torch.relu if relu else torch.tanh, t + 1, n, h), draw.tensor(t, n, h), weight, relu), tiles
+
+
 #: By name: what draws the arguments, and the sizes of tiles for the interpreter.
 KERNELS = {draw.__name__: draw for draw in (
-    gram_sqnorm, instantiate_sqnorm, convolution_sqnorm, embedding_sqnorm, layer_norm_sqnorm
+    gram_sqnorm, instantiate_sqnorm, convolution_sqnorm, embedding_sqnorm, layer_norm_sqnorm,
+    lstm_scan, gru_scan, rnn_scan,
 )}  # fmt: skip
 
 
@@ -91,14 +125,29 @@ def in_double(given):
     return type(given)(map(in_double, given)) if isinstance(given, (list, tuple)) else given
 
 
+#: How far a square, or a cotangent, may be from the reference in float64, relative to the size of what is summed.
+SQUARES = {torch.float64: 1e-12}
+COTANGENTS = {torch.float64: 1e-12, torch.bfloat16: 16 * 2**-8, torch.float16: 16 * 2**-11}
+WITHIN = 1e-5
+
+
 def check(name, seed, run, device="cpu"):
-    """``run`` on what a seed draws equals the reference in float64: within 1e-5 of the size of the summands."""
+    """``run`` on what a seed draws equals the reference in float64: within 1e-5 of the size of the summands.
+
+    Cotangents are rounded to the dtype of the model at every step.
+    """
     draw = Draw(seed, device)
     given, tiles = KERNELS[name](draw)
     found, expected = run(given, tiles), getattr(references, name)(*in_double(given))
     pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
     scale = expected[1] if name in ("gram_sqnorm", "embedding_sqnorm") else None  # squares may cancel, parts do not
     for own, true in pairs:
-        assert own.shape == true.shape and own.dtype is references.summed_in(draw.dtype), seed
-        bound = (true if scale is None else scale).abs() * (1e-12 if draw.dtype is torch.float64 else 1e-5) + 1e-30
+        assert own.shape == true.shape, seed
+        if name.endswith("_scan"):
+            assert own.dtype is draw.dtype, seed
+            size = true.abs().amax() if true.numel() else true
+            bound = size * COTANGENTS.get(draw.dtype, WITHIN)
+        else:
+            assert own.dtype is references.summed_in(draw.dtype), seed
+            bound = (true if scale is None else scale).abs() * SQUARES.get(draw.dtype, WITHIN) + 1e-30
         assert ((own - true).abs() <= bound).all(), f"seed {seed}: {own} is not {true}"

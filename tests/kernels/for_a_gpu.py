@@ -12,8 +12,12 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-#: The kernel of each file, its strides of 1, and its further pointers.
+SCANS = "recurrent_scans"
+#: The kernel of each op and its file where that has another name, its strides of 1, and its further pointers.
 KERNELS = {
+    "lstm_scan": ("lstm_steps", (), ("dz", "gates", "c", "tanh_c", "dh_by_step", "dc_last", "weight")),
+    "gru_scan": ("gru_steps", (), ("dz_x", "dz_h", "gates", "back_v", "h", "dh_by_step", "weight")),
+    "rnn_scan": ("rnn_steps", (), ("dz", "h", "dh_by_step", "weight")),
     "gram_sqnorm": ("gram_tiles", ("x_f", "y_0_f", "y_1_f", "y_2_f", "y_3_f"), ("y_0", "y_1", "y_2", "y_3")),
     "instantiate_sqnorm": ("gradient_tiles", ("x_i", "y_o"), ("y",)),
     "convolution_sqnorm": ("filter_tiles", ("x_3", "y_3"), ("y",)),
@@ -21,14 +25,16 @@ KERNELS = {
     "layer_norm_sqnorm": ("columns", ("y_d", "x_d", "mean_s", "rstd_s"), ("y",)),
 }
 OTHERS = {"squares": "*fp32", "parts": "*fp32", "shifts": "*fp32", "rows": "*i64", "mean": "*fp32", "rstd": "*fp32"}
+OTHERS |= {"carry": "*fp32", "carry_h": "*fp32", "carry_c": "*fp32"}
 
 
 def compiled(name, config, dtype):
     """The kernel with one of its sizes of tiles."""
     kernel, ones, pointers = KERNELS[name]
-    tuned = getattr(importlib.import_module(f"clipcompiler.kernels.on_gpu.{name}"), kernel)
+    file = SCANS if name.endswith("_scan") else name
+    tuned = getattr(importlib.import_module(f"clipcompiler.kernels.on_gpu.{file}"), kernel)
     own = tuned.configs[config]
-    constants = {**own.kwargs, "ACC": tl.float32, "COTANGENTS": 2, "BIAS": True} | dict.fromkeys(ones, 1)
+    constants = {**own.kwargs, "ACC": tl.float32, "COTANGENTS": 2, "BIAS": True, "RELU": False} | dict.fromkeys(ones, 1)
     signature, attributes = {}, {}
     for place, parameter in enumerate(tuned.fn.arg_names):
         pointer = OTHERS.get(parameter) or (f"*{dtype}" if parameter in ("x", *pointers) else None)

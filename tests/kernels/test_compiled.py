@@ -13,8 +13,10 @@ pytest.importorskip("triton")
 #: The shared memory of one block of an H100, in bytes.
 SHARED = 227 * 1024
 MATRIX = ("gram_sqnorm", "instantiate_sqnorm", "convolution_sqnorm", "embedding_sqnorm")
+SCANS = ("lstm_scan", "gru_scan", "rnn_scan")
 CONFIGS = {
     "gram_sqnorm": 8, "instantiate_sqnorm": 9, "convolution_sqnorm": 8, "embedding_sqnorm": 5, "layer_norm_sqnorm": 5,
+    "lstm_scan": 4, "gru_scan": 4, "rnn_scan": 4,
 }  # fmt: skip
 
 
@@ -33,7 +35,7 @@ def compiled(name, config, dtype):
 def check(name, config, dtype):
     found = compiled(name, config, dtype)
     assert found["shared"] <= SHARED
-    if name in MATRIX and dtype == "bf16":
+    if name in MATRIX + SCANS and dtype == "bf16":
         assert found["units"], "no tensor cores"
     return found
 

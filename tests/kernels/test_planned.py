@@ -113,6 +113,71 @@ def test_a_kernel_reads_half_precision_as_it_is():
     assert float(step.audit(*batch(4, torch.bfloat16), examples=0)) <= 1
 
 
+class Attention(nn.Module):
+    """Queries, keys and values of one x."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.q, self.k, self.v = (
+            nn.Linear(8, 40),
+            nn.Linear(40, 30),
+            nn.Linear(40, 30, False),
+            nn.Linear(40, 50),
+        )
+
+    def forward(self, x):
+        x = self.up(x).tanh()
+        return torch.softmax(self.q(x) @ self.k(x).mT, -1) @ self.v(x)
+
+
+def test_the_grams_of_one_input_are_one_launch():
+    """Of queries, keys and values; the biases of some of them folded in."""
+    torch.manual_seed(0)
+    model = Pooled(Attention(), 50).double()
+    step = cc.compile(model, LOSS, max_grad_norm=median_norm(model, LOSS, batch(4)))
+    for n in (4, 1, 5):
+        assert_exact(step, batch(n))
+    assert step.source.count("kernels.gram_sqnorm(") == 1
+    assert "[1.0,0.0,1.0]" in "".join(step.source.split())
+    assert "one launch for body.q.weight and body.k.weight and body.v.weight" in step.source
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer of either direction, and a head of all its states."""
+
+    def __init__(self, kind, **options):
+        super().__init__()
+        self.layer = kind(8, 5, batch_first=True, bidirectional=True, **options)
+        self.head = nn.LazyLinear(3)
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0].mean(1))
+
+
+SCANNED = {
+    "rnn": lambda: Recurrent(nn.RNN),
+    "rnn of relu": lambda: Recurrent(nn.RNN, nonlinearity="relu"),
+    "lstm": lambda: Recurrent(nn.LSTM),
+    "lstm of two layers": lambda: Recurrent(nn.LSTM, num_layers=2),
+    "lstm with projections": lambda: Recurrent(nn.LSTM, proj_size=3),
+    "gru": lambda: Recurrent(nn.GRU),
+    "gru without biases": lambda: Recurrent(nn.GRU, bias=False),
+}
+
+
+@pytest.mark.parametrize("name", SCANNED)
+def test_a_recurrent_layer_is_scanned_by_a_kernel(name):
+    """From the last step to the first, in one launch."""
+    torch.manual_seed(0)
+    model = SCANNED[name]().double()
+    model(batch(2)[0])
+    step = cc.compile(model, LOSS, max_grad_norm=median_norm(model, LOSS, batch(4)))
+    for n in (4, 1, 2, 5):
+        assert_exact(step, batch(n))
+    assert "_scan(" in step.source
+    assert "one kernel for all steps" in str(step.plan)
+
+
 def test_where_no_kernel_runs_none_is_chosen(monkeypatch):
     monkeypatch.setenv("CLIPCOMPILER_MACHINE", "nominal")
     step = cc.compile(MODELS["wide"](), LOSS, example_inputs=batch(4, torch.float32))

@@ -104,20 +104,12 @@ def inferred(model, x):
     return model.g(h.clone())
 
 
-def rounded(model, x):
-    """A value computed in half precision, as no op says."""
-    with torch.autocast("cpu"):
-        h = model.f(x)
-    return model.g(h.double())
-
-
 REFUSED = {
     "autograd.Function": (lambda m, x: m.g(Rounded.apply(m.f(x))), "Rounded is an autograd.Function"),
     "a Function of torch": (
         lambda m, x: m.g(m.f(x) * Dirichlet(m.f.bias.exp(), validate_args=False).rsample()), "autograd.Function"),
     "a hook on a tensor": (hooked, "registers a hook on a tensor"),
     "inference mode": (inferred, "inference_mode"),
-    "autocast": (rounded, "under torch.autocast"),
     "a re-entrant checkpoint": (lambda m, x: m.g(checkpoint(m.f, x, use_reentrant=True)), "use_reentrant=False"),
 }  # fmt: skip
 

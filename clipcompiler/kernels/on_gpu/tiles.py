@@ -62,7 +62,7 @@ def tried(configs: Sequence[triton.Config], key: Sequence[str]) -> Callable[[Any
     return decorated
 
 
-def launched(kernel: Any, grid: tuple[int, ...], *args: Any, **sizes: Any) -> None:
+def launched(kernel: Any, grid: Any, *args: Any, **sizes: Any) -> None:
     """Runs a kernel over a grid of programs."""
     (kernel if INTERPRETED else torch.library.wrap_triton(kernel))[grid](*args, **sizes)
 

@@ -255,9 +255,10 @@ class ClippedStep(torch.nn.Module):
     def forward(self, x, target):
         """Losses, norms and clip factors."""
         parameters, buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())
-        losses, norms, clip_factors, gradients = clipped_gradients(
-            parameters, buffers, x, target, max_grad_norm=self.max_grad_norm
-        )
+        with torch.autocast(x.device.type, enabled=False):  # norms are not rounded; what casts is written out
+            losses, norms, clip_factors, gradients = clipped_gradients(
+                parameters, buffers, x, target, max_grad_norm=self.max_grad_norm
+            )
         for name, gradient in gradients.items():
             p = parameters[name]
             p.grad = gradient.to(p.dtype) if p.grad is None else p.grad.add_(gradient)
