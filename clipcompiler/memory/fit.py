@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,7 @@ def fit(
         if isinstance(budget, int):
             raise
         chunk = 1  # a word asks for as little as there can be
+    chunk = math.ceil(size / math.ceil(size / chunk))  # as many chunks, of one size
     return Memory(None if chunk >= size else chunk, peak(chunk), plain, size)
 
 
