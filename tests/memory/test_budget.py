@@ -10,6 +10,7 @@ from test_liveness import LOSS, Deep, batch_of
 import clipcompiler as cc
 from clipcompiler.memory.budget import parsed, rounded, within
 from clipcompiler.memory.chunks import Subject, peak_of_ordinary
+from clipcompiler.memory.fit import fit
 from clipcompiler.memory.liveness import Liveness
 
 
@@ -32,6 +33,12 @@ def test_a_budget_in_bytes_is_kept(share):
     assert 0.5 * budget < held(step, batch) <= budget
     assert_exact(step, batch)
     assert_exact(step, tuple(t[:5] for t in batch))
+
+
+def test_chunks_are_of_one_size():
+    """Of 32 examples 15 fit: they are run by 11, not as 15, 15 and 2."""
+    memory = fit(1700, lambda _, chunk: 100 * chunk, lambda size: 100 * size, 32, None)
+    assert memory.chunk == 11 and memory.peak < 1700
 
 
 def test_a_budget_that_cannot_be_kept_says_the_least_that_can():

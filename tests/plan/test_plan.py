@@ -26,10 +26,16 @@ class Sequence(nn.Module):
         return self.fc(x).square().flatten(1).mean(1)
 
 
-def order_of(positions, features, outputs):
+def order_of(positions, features, outputs, **options):
     """The order chosen for a linear layer over some positions."""
-    step = cc.compile(Sequence(features, outputs), example_inputs=(torch.zeros(2, positions, features),))
+    step = cc.compile(Sequence(features, outputs), example_inputs=(torch.zeros(2, positions, features),), **options)
     return step.plan["fc.weight"].order
+
+
+def test_orders_are_compared_for_the_examples_at_a_time():
+    """The three products of a Gram cost more than they save where they are called for every example."""
+    assert order_of(8, 64, 64) is Order.GRAM
+    assert order_of(8, 64, 64, chunk_size=1) is Order.KEEP
 
 
 def test_the_crossover_from_gram_to_instantiation():
