@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import MemoryBudgetTooSmall
-from clipcompiler.memory.budget import SHARES, UNSEEN, Budget, Memory, within
+from clipcompiler.memory.budget import HELD_BACK, SHARES, UNSEEN, Budget, Memory, within
 from clipcompiler.memory.liveness import WITHOUT_DATA, peak_of, peak_of_running
 
 __all__ = ["fit", "ordinary_peak", "step_peak"]
@@ -40,7 +40,9 @@ def fit(
     most = budget if isinstance(budget, int) else int(SHARES[budget] * (plain or 0))
 
     def peak(chunk: int) -> int:
-        return int((1 + UNSEEN) * step(min(size, 2 * chunk), chunk))
+        seen = step(min(size, 2 * chunk), chunk)
+        unseen = UNSEEN * seen
+        return int(seen + unseen + min(unseen, HELD_BACK))
 
     start = min(size, quick or size)
     try:

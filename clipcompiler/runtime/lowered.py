@@ -16,7 +16,7 @@ from unittest import mock
 
 import sympy
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 from torch._dispatch.python import enable_python_dispatcher
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -188,7 +188,7 @@ class Lowered:
             graph = make_fx(program)(size, *fakes)  # with the dispatcher in Python, every op takes symbols
         tell(f"compiles {len(graph.graph.nodes)} ops with Inductor, after {time.perf_counter() - start:.0f} s")
         with tracing(TracingContext(fakes[first].fake_mode)), torch.no_grad():  # for a cached graph's conditions
-            run = torch._inductor.compile(graph, [size, *fakes], options=patches(self.mode))
+            run = torch._inductor.compile(graph, [size, *fakes], options=patches(self.mode, graph.graph))
         tell(f"done in {time.perf_counter() - start:.0f} s")
         uncounted = tuple(ignored for ignored, _ in looked_at)
         return Graph(run, structure[0], conditions_of(environment, size), uncounted)
@@ -222,9 +222,17 @@ def conditions_of(environment: ShapeEnv, size: Any) -> Callable[[int], bool]:
     return hold
 
 
-def patches(mode: str | None) -> dict[str, Any]:
-    """Inductor's settings of a mode."""
-    return dict(torch._inductor.list_mode_options(mode)) if mode else {}
+def patches(mode: str | None, graph: fx.Graph) -> dict[str, Any]:
+    """Inductor's settings of a mode.
+
+    Where it fuses ops it leaves out roundings to half precision in between, unless it is told to keep them: a cotangent
+    that is rounded where it is summed and not where it is squared would let an example contribute more than C.
+    """
+    options: dict[str, Any] = dict(torch._inductor.list_mode_options(mode)) if mode else {}
+    tensors = (node.meta.get("val") for node in graph.nodes)
+    if any(isinstance(t, Tensor) and t.dtype in (torch.bfloat16, torch.float16) for t in tensors):
+        options["emulate_precision_casts"] = True
+    return options
 
 
 def tell(text: str) -> None:

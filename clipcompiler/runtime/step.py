@@ -113,13 +113,17 @@ class CompiledStep(Bounded, Inspected, nn.Module):
                 A step compiled with ``nonfinite="drop"`` leaves such examples out instead.
         """
         compilation, result, gradients = self._run(args, kwargs, unit_ids)
+        held, added = [], []
         for name, gradient in gradients.items():
             parameter = compilation.parameters[name]
             if parameter.grad is None:
                 own = gradient.to(parameter.dtype)
                 parameter.grad = own.clone() if own._is_view() else own  # as backward() leaves it
             else:
-                parameter.grad.add_(gradient)
+                held.append(parameter.grad)
+                added.append(gradient)
+        if held:
+            torch._foreach_add_(held, added)
         compilation.write(result.updates)
         self._max_grad_norm = self.clipping.updated(self._max_grad_norm, result.norms)
         return result

@@ -9,6 +9,7 @@ import pytest
 import torch
 from comparison import assert_exact, median_norm
 from torch import nn
+from torch._inductor.utils import run_and_get_code
 from torch.nn import functional as F
 
 import clipcompiler as cc
@@ -117,6 +118,46 @@ def test_the_models_of_the_paper_are_exact(name, recwarn):
         assert_exact(step, batch(n))
     assert sum(map(len, step.latest.function.graphs.values())) == 1
     assert not [w for w in recwarn if "inductor" in str(w.message)]
+
+
+def language_of_floats():
+    """A transformer of embedded values, for half precision."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(4, 16), nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True), nn.Flatten(), nn.Linear(96, 3)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_half_precision_is_bounded(autocast, dtype, recwarn):
+    """Under autocast, and with parameters in half precision: nobody contributes more than C; losses as they are run."""
+    model = language_of_floats()
+    x, y = torch.randn(6, 6, 4), torch.randint(0, 3, (6,))
+    if not autocast:
+        model, x = model.to(dtype), x.to(dtype)
+    steps = [cc.compile(model, LOSS, backend=backend) for backend in ("inductor", "eager")]
+    with torch.autocast("cpu", dtype, enabled=autocast):
+        lowered, eager = (step.gradients(x, y)[0] for step in steps)
+        for step in steps:
+            step.max_grad_norm = float(eager.norms.median())
+        assert float(steps[0].audit(x, y)) <= 1 + 1e-5
+    assert lowered.norms.dtype is torch.float32
+    torch.testing.assert_close(lowered.losses, eager.losses, rtol=0, atol=8 * torch.finfo(dtype).eps)
+    torch.testing.assert_close(lowered.norms, eager.norms, rtol=8 * torch.finfo(dtype).eps, atol=0)
+    assert not [w for w in recwarn if "inductor" in str(w.message)]
+
+
+def test_what_is_not_written_of_a_layer_norm():
+    """Inductor sums ȳ x̂ where it multiplies: neither is written for every position."""
+    n, s, d = 3, 50, 40
+    model = nn.Sequential(nn.LayerNorm(d), nn.Tanh(), nn.Flatten()).double()
+    x = torch.randn(n, s, d, dtype=torch.float64)
+    step = cc.compile(model, lambda out, y: ((out - y) ** 2).sum(1), backend="inductor")
+    _, codes = run_and_get_code(lambda: step.gradients(x, torch.zeros(n, s * d, dtype=torch.float64)))
+    assert_exact(step, (x, torch.zeros(n, s * d, dtype=torch.float64)))
+    print("\n".join(codes))
 
 
 AGAIN = """
