@@ -32,6 +32,8 @@ SIZES = ((8, 1024, 4096, 1024), (8, 512, 2048, 8192), (8, 1024, 768, 3072), (32,
 WINDOWS = ((32, 64, 64, 56, 3, 1, 1), (32, 256, 512, 28, 3, 2, 1), (32, 384, 384, 14, 7, 1, 384))
 #: (N, S, D, V) of a table of V rows.
 TABLES = ((8, 1024, 768, 50257), (32, 512, 1024, 32000))
+#: (T, N, H) of an LSTM.
+STEPS = ((28, 128, 128), (128, 64, 512))
 REPEATS = 20
 HEADINGS = (
     "kernel",
@@ -124,10 +126,11 @@ def works(dtype: torch.dtype) -> Iterator[Work]:
         y, rows = new(n, s, d), torch.randint(v, (n, s), device="cuda")
         run, ways = partial(kernels.embedding_sqnorm, y, rows, -1), (partial(references.embedding_sqnorm, y, rows, -1),)
         yield Work("embedding_sqnorm", f"N={n}, S={s}, D={d}, V={v}", run, ways, 0, size * y.numel())
-    for n, s, d in ((8, 1024, 4096), (32, 196, 768)):
-        y, x, mean, rstd = new(n, s, d), new(n, s, d), new(n, s), new(n, s).abs()
-        run, ways = (partial(f, y, x, mean, rstd) for f in (kernels.layer_norm_sqnorm, references.layer_norm_sqnorm))
-        yield Work("layer_norm_sqnorm", f"N={n}, S={s}, D={d}", run, (ways,), 0, 2 * size * y.numel())
+    for t, n, h in STEPS:
+        gates, c, tanh_c, dh, weight = new(t, n, 4 * h), new(t + 1, n, h), new(t, n, h), new(t, n, h), new(4 * h, h)
+        given = (gates.sigmoid(), c, tanh_c.tanh(), dh, dh[0], weight / h)
+        run, ways = (partial(f, *given) for f in (kernels.lstm_scan, references.lstm_scan))
+        yield Work("lstm_scan", f"T={t}, N={n}, H={h}", run, (ways,), 8 * t * n * h * h, 11 * size * t * n * h)
 
 
 def peak_of(dtype: torch.dtype) -> float:

@@ -10,7 +10,6 @@ from clipcompiler.kernels.ops import (
     gram_sqnorm,
     gru_scan,
     instantiate_sqnorm,
-    layer_norm_sqnorm,
     lstm_scan,
     rnn_scan,
 )
@@ -22,7 +21,6 @@ __all__ = [
     "gram_sqnorm",
     "gru_scan",
     "instantiate_sqnorm",
-    "layer_norm_sqnorm",
     "lstm_scan",
     "rnn_scan",
 ]

@@ -24,7 +24,6 @@ __all__ = [
     "gram_sqnorm",
     "gru_scan",
     "instantiate_sqnorm",
-    "layer_norm_sqnorm",
     "lstm_scan",
     "rnn_scan",
 ]
@@ -94,13 +93,6 @@ def convolution_sqnorm(
 def embedding_sqnorm(y: Tensor, rows: Tensor, padding: int) -> tuple[Tensor, Tensor]:
     """Σ_ss' [v_s = v_s'] ȳ_s·ȳ_s' and Σ_s ‖ȳ_s‖², [N] each, of ȳ [N, S, D] and v [N, S]; ``padding`` counts 0."""
     found: tuple[Tensor, Tensor] = computes("embedding_sqnorm", y)(y, rows, padding)
-    return found
-
-
-@op(lambda y, *_: (numbers(y, y.shape[0]), numbers(y, y.shape[0])))
-def layer_norm_sqnorm(y: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ_d (Σ_s ȳ[s,d] (x[s,d] − μ[s]) ρ[s])² and Σ_d (Σ_s ȳ[s,d])², [N] each, of ȳ, x [N, S, D] and μ, ρ [N, S]."""
-    found: tuple[Tensor, Tensor] = computes("layer_norm_sqnorm", y)(y, x, mean, rstd)
     return found
 
 

@@ -14,7 +14,6 @@ __all__ = [
     "gram_sqnorm",
     "gru_scan",
     "instantiate_sqnorm",
-    "layer_norm_sqnorm",
     "lstm_scan",
     "rnn_scan",
     "summed_in",
@@ -86,12 +85,6 @@ def embedding_sqnorm(y: Tensor, rows: Tensor, padding: int) -> tuple[Tensor, Ten
     match = (rows[:, :, None] == rows[:, None, :]) & (rows != padding)[:, :, None]
     gram = torch.where(match, wide(y) @ wide(y).mT, 0.0)
     return gram.sum((1, 2)), gram.diagonal(dim1=1, dim2=2).sum(1)
-
-
-def layer_norm_sqnorm(y: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> tuple[Tensor, Tensor]:
-    """Σ_d (Σ_s ȳ[s,d] (x[s,d] − μ[s]) ρ[s])² and Σ_d (Σ_s ȳ[s,d])², [N] each."""
-    normal = (wide(x) - wide(mean)[:, :, None]) * wide(rstd)[:, :, None]
-    return (wide(y) * normal).sum(1).square().sum(1), wide(y).sum(1).square().sum(1)
 
 
 def lstm_scan(

@@ -19,8 +19,8 @@ __all__ = ["Budget", "Memory", "parsed", "rounded", "within"]
 Budget = str | int
 #: The peak of a step, as multiples of an ordinary step's, that the two words stand for.
 SHARES = {"fast": 1.25, "lean": 1.0}
-#: What kernels allocate inside themselves, and what an allocator holds back, as a share of the peak; and as much again, up
-#: to these bytes.
+#: What kernels allocate inside themselves, and what an allocator holds back, as a share of the peak; and as much again,
+#: up to these bytes.
 UNSEEN, HELD_BACK = 0.1, 4 * 2**20
 
 

@@ -70,14 +70,6 @@ def embedding_sqnorm(draw):
     return given, {"S_TILE": draw.tile(), "FEATURES": draw.tile()}
 
 
-def layer_norm_sqnorm(draw):
-    n, s, d = draw.size(0, 3), draw.size(0, 40), draw.size(1, 80)
-    y, x = draw.tensor(n, s, d), draw.tensor(n, s, d)
-    rstd = 1 / (1 + x.double().square().mean(2)).sqrt()
-    given = (y, x, x.double().mean(2).to(x.dtype), rstd.to(x.dtype))
-    return given, {"D_TILE": draw.tile(), "POSITIONS": draw.tile()}
-
-
 def of_steps(draw):
     """T, N, H, and tensors of such sizes: values of gates between 0 and 1, or −1 and 1."""
     shape = draw.size(1, 5), draw.size(0, 20), draw.size(1, 40)
@@ -113,7 +105,7 @@ def rnn_scan(draw):
 
 #: By name: what draws the arguments, and the sizes of tiles for the interpreter.
 KERNELS = {draw.__name__: draw for draw in (
-    gram_sqnorm, instantiate_sqnorm, convolution_sqnorm, embedding_sqnorm, layer_norm_sqnorm,
+    gram_sqnorm, instantiate_sqnorm, convolution_sqnorm, embedding_sqnorm,
     lstm_scan, gru_scan, rnn_scan,
 )}  # fmt: skip
 

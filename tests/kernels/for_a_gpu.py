@@ -22,9 +22,8 @@ KERNELS = {
     "instantiate_sqnorm": ("gradient_tiles", ("x_i", "y_o"), ("y",)),
     "convolution_sqnorm": ("filter_tiles", ("x_3", "y_3"), ("y",)),
     "embedding_sqnorm": ("matching_tiles", ("y_f", "rows_s"), ("y",)),
-    "layer_norm_sqnorm": ("columns", ("y_d", "x_d", "mean_s", "rstd_s"), ("y",)),
 }
-OTHERS = {"squares": "*fp32", "parts": "*fp32", "shifts": "*fp32", "rows": "*i64", "mean": "*fp32", "rstd": "*fp32"}
+OTHERS = {"squares": "*fp32", "parts": "*fp32", "rows": "*i64"}
 OTHERS |= {"carry": "*fp32", "carry_h": "*fp32", "carry_c": "*fp32"}
 
 

@@ -15,7 +15,7 @@ SHARED = 227 * 1024
 MATRIX = ("gram_sqnorm", "instantiate_sqnorm", "convolution_sqnorm", "embedding_sqnorm")
 SCANS = ("lstm_scan", "gru_scan", "rnn_scan")
 CONFIGS = {
-    "gram_sqnorm": 8, "instantiate_sqnorm": 9, "convolution_sqnorm": 8, "embedding_sqnorm": 5, "layer_norm_sqnorm": 5,
+    "gram_sqnorm": 8, "instantiate_sqnorm": 9, "convolution_sqnorm": 8, "embedding_sqnorm": 5,
     "lstm_scan": 4, "gru_scan": 4, "rnn_scan": 4,
 }  # fmt: skip
 

@@ -11,7 +11,9 @@ GIVEN = {
     "instantiate_sqnorm": (torch.randn(3, 7, 5), torch.randn(3, 7, 4), True),
     "convolution_sqnorm": (torch.randn(3, 4, 6), torch.randn(3, 2, 8), [3], [1], [0], [1], 2, True),
     "embedding_sqnorm": (torch.randn(3, 7, 5), torch.randint(0, 4, (3, 7)), 2),
-    "layer_norm_sqnorm": (torch.randn(3, 7, 5), torch.randn(3, 7, 5), torch.randn(3, 7), torch.rand(3, 7)),
+    "lstm_scan": (*(torch.rand(s) for s in ((4, 3, 20), (5, 3, 5), (4, 3, 5), (4, 3, 5), (3, 5), (20, 5))),),
+    "gru_scan": (*(torch.rand(s) for s in ((4, 3, 15), (4, 3, 5), (5, 3, 5), (4, 3, 5), (15, 5))),),
+    "rnn_scan": (*(torch.rand(s) for s in ((5, 3, 5), (4, 3, 5), (5, 5))), False),
 }
 
 
