@@ -140,9 +140,10 @@ def peak_of(dtype: torch.dtype) -> float:
 
 
 def error_of(work: Work) -> float:
-    """The largest relative difference of the kernel's squares from the last plain way's."""
-    own, plain = (first(run()) for run in (work.run, work.plain[-1]))
-    return float(((own.double() - plain.double()).abs() / plain.double().abs().clamp(min=1e-30)).max())
+    """The largest difference from the last plain way's result: of squares relative to each, of cotangents to all."""
+    own, plain = (first(run()).double() for run in (work.run, work.plain[-1]))
+    size = plain.abs() if plain.dim() == 1 else plain.abs().max()
+    return float(((own - plain).abs() / size.clamp(min=1e-30)).max())
 
 
 def first(found: object) -> Tensor:

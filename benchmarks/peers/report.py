@@ -24,6 +24,10 @@ optimizer runs. float32 throughout, without TF32. Each model and method has a pr
 allocator keeps what is freed below 32 MiB, as glibc's does by itself in any process that has freed so much at once, so
 that the ordinary steps are alike."""
 
+LOOP = """\
+The time of clipcompiler's step divided by that of one pass an example, by turns in one process: on a CPU a loop can
+beat the ordinary step, for the tensors of one example stay in the cache. Median and quartiles."""
+
 MEMORY = """\
 The peak of one step beyond what was held before it, divided by that of an ordinary step; gradients are counted, the
 model and the batch are not. In a process of its own, after two steps: resident pages on a CPU, torch's allocations on a
@@ -41,6 +45,7 @@ def page(records: Sequence[Record], plot: str | None) -> str:
     lines = [f"# A clipped step against an ordinary one on {device}", "", measured_with(records), "", ABOUT, ""]
     lines += ["## Time", "", *table_of_ratios(table, time_ratio), ""]
     lines += [f"![times as multiples of an ordinary step]({plot})", ""] if plot else []
+    lines += ["## Against one pass an example", "", LOOP, "", *against_the_loop(table), ""]
     lines += ["## Peak memory", "", MEMORY, "", *table_of_ratios(table, memory_ratio), ""]
     lines += ["## Errors", "", ERRORS, "", *by_model(table, error_cell), ""]
     lines += ["## Ordinary steps", "", *ordinary_steps(table), ""]
@@ -115,6 +120,17 @@ def by_model(table: Table, cell: Callable[[Table, str, str], str]) -> list[str]:
         if any(m == model for m, _ in table):
             cells = [cell(table, model, method) if (model, method) in table else "" for method in methods]
             lines.append(f"| {model} | {' | '.join(cells)} |")
+    return lines
+
+
+def against_the_loop(table: Table) -> list[str]:
+    """A row for each model that was timed by turns with the loop."""
+    lines = ["| model | time of the loop's | pairs |", "|---|---|---|"]
+    for model in MODELS:
+        ratio = table.get((model, "clipcompiler"), {}).get("times", {}).get("against the loop")
+        if ratio is not None:
+            shown = f"{ratio['median']:.3f} ({ratio['lower']:.3f} to {ratio['upper']:.3f})"
+            lines.append(f"| {model} | {shown} | {ratio['repeats']} |")
     return lines
 
 
