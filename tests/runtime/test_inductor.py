@@ -96,6 +96,32 @@ def test_a_compiled_graph_is_exact_for_every_number_of_examples(name, recwarn):
     assert not [w for w in recwarn if "inductor" in str(w.message)]
 
 
+@pytest.mark.slow
+def test_channels_last(recwarn):
+    """Of the batch and of the weights; a batch of another layout has a graph of its own."""
+    torch.manual_seed(0)
+    model = cnn().double().to(memory_format=torch.channels_last)
+    step = cc.compile(model, LOSS, max_grad_norm=median_norm(model, LOSS, images(4, 3, 8, 8)), backend="inductor")
+    for n in (4, 3):
+        x, y = images(n, 3, 8, 8)
+        assert_exact(step, (x.to(memory_format=torch.channels_last), y))
+        assert_exact(step, (x, y))
+    assert not [w for w in recwarn if "inductor" in str(w.message)]
+
+
+@pytest.mark.slow
+def test_a_length_of_the_batch_may_vary(recwarn):
+    """One program, and a graph for each length."""
+    torch.manual_seed(0)
+    model = Recurrent(nn.RNN).double()
+    bound = median_norm(model, LOSS, images(4, 6, 4))
+    step = cc.compile(model, LOSS, max_grad_norm=bound, backend="inductor", dynamic={"x": {1: "T"}})
+    for n, t in ((4, 6), (3, 6), (4, 9)):
+        assert_exact(step, images(n, t, 4))
+    assert step.compilations == 1
+    assert not [w for w in recwarn if "inductor" in str(w.message)]
+
+
 PAPER = {
     "mlp": (28, 1.0),
     "cnn": (28, 1.0),
