@@ -123,7 +123,7 @@ def gram_from_pixels(x, kernel, places, stride, dilation, padding):
     amounts = [amount for pair in reversed(padding) for amount in pair]
     x = F.pad(x, amounts) if any(amounts) else x
     flat = x.flatten(2)
-    pixels = (flat.mT @ flat).reshape(len(x), *x.shape[2:], *x.shape[2:])
+    pixels = (flat.mT @ flat).reshape(x.shape[0], *x.shape[2:], *x.shape[2:])
     gram = None
     for offsets in product(*map(range, kernel)):
         spans = zip(offsets, places, stride, dilation)
@@ -138,7 +138,7 @@ def gram_in_tiles(y, x, biases=0, *, tile):
 
     y is [N, S, O] and x [N, S, I]; no more than a tile of a Gram is in memory. Returns [N].
     """
-    total = y.new_zeros(len(y))
+    total = y.new_zeros(y.shape[0])
     for i in range(0, y.shape[1], tile):
         for j in range(i, y.shape[1], tile):
             a, b = (t[:, i : i + tile] @ t[:, j : j + tile].mT for t in (y, x))
