@@ -22,7 +22,7 @@ float64 too, with its time for what it is worth. C is about the median norm, so 
 examples are clipped. Every step ends with the sum of the clipped gradients in `p.grad`; no noise is added, and no
 optimizer runs. float32 throughout, without TF32. Each model and method has a process of its own; for all of them the
 allocator keeps what is freed below 32 MiB, as glibc's does by itself in any process that has freed so much at once, so
-that the ordinary steps are alike."""
+that the ordinary steps are alike. An empty cell was not measured."""
 
 LOOP = """\
 The time of clipcompiler's step divided by that of one pass an example, by turns in one process: on a CPU a loop can
