@@ -12,6 +12,7 @@ from clipcompiler.codegen.body import Body, Part
 from clipcompiler.codegen.calls import call_text, literal, quoted
 from clipcompiler.codegen.helpers import COUNT_ALL
 from clipcompiler.codegen.laid import cast
+from clipcompiler.codegen.statistics import Statistics, with_statistics
 from clipcompiler.derive.derived import Derived, Functions
 from clipcompiler.derive.references import InsideTap, OperandTap, OutputTap, Tap
 from clipcompiler.trace.traced import N, TracedLoss, is_size
@@ -106,6 +107,7 @@ def write_forward(
     derived: Derived,
     values: dict[fx.Node, str],
     names: Mapping[fx.Node, str],
+    statistics: Mapping[fx.Node, Statistics],
     leaves: Container[fx.Node] = (),
 ) -> dict[Tap, str]:
     """Every op in order; the output of an op that uses a parameter is marked as a tap. Returns the taps' variables.
@@ -120,11 +122,11 @@ def write_forward(
     body.section("values that no example changes", "with torch.no_grad()", Part.ONCE)
     for node in run:
         if node not in each_time:
-            write_op(body, derived, node, values, names, taps)
+            write_op(body, derived, node, values, names, taps, statistics)
     body.section("forward", "with torch.enable_grad()")
     for node in run:
         if node not in values:
-            write_op(body, derived, node, values, names, taps)
+            write_op(body, derived, node, values, names, taps, statistics)
     for target, ignored in traced.uncounted:
         body.line(f"{COUNT_ALL}({values[target]}, {ignored})")
     return taps
@@ -155,8 +157,9 @@ def write_op(
     values: dict[fx.Node, str],
     names: Mapping[fx.Node, str],
     taps: dict[Tap, str],
+    statistics: Mapping[fx.Node, Statistics],
 ) -> None:
-    """One op, its operand taps before it and its output tap behind it."""
+    """One op, its operand taps before it and its output tap behind it; of a layer norm also its ``statistics``."""
     traced = derived.axes.traced
     repeated: dict[str, str] = {}
     for tap in derived.taps:
@@ -176,7 +179,10 @@ def write_op(
     if text.isidentifier() and tap not in derived.taps:
         values[node] = text
         return
-    body.line(f"{names[node]} = {text}")
+    if node in statistics:
+        body.line(f"{', '.join((names[node], *statistics[node]))} = {with_statistics(node, values)}")
+    else:
+        body.line(f"{names[node]} = {text}")
     values[node] = names[node]
     if tap in derived.taps:
         body.line(f"{values[node]}.requires_grad_()")

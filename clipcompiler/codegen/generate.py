@@ -17,6 +17,7 @@ from clipcompiler.codegen.one_norm import write_norm
 from clipcompiler.codegen.operands import Operands, dtype_of_norms
 from clipcompiler.codegen.program import Program
 from clipcompiler.codegen.pull_back import PullBack
+from clipcompiler.codegen.statistics import statistics_of
 from clipcompiler.codegen.sums import Sums
 from clipcompiler.codegen.template import module_source
 from clipcompiler.codegen.updates import write_updates
@@ -41,11 +42,12 @@ def generate(plan: Plan) -> Program:
     write_updates(body, derived, values, nodes)
     dtype = dtype_of_norms(derived)
     graphs = write_functions(body, derived, values, nodes, dtype, leaves)
-    taps = write_forward(body, derived, values, nodes, leaves)
+    statistics = statistics_of(names, derived, nodes)
+    taps = write_forward(body, derived, values, nodes, statistics, leaves)
     forward = body.sections[-1]
     cotangents = write_cotangents(body, taps, again=bool(leaves))
     labels = {c.source: identifier(c.name) for c in plan.choices}
-    operands = Operands(derived.axes, body, values, cotangents, dtype)
+    operands = Operands(derived.axes, body, values, cotangents, dtype, statistics)
     back = PullBack(body, derived.functions, graphs, labels, dtype)
     if derived.by_unit:
         body.section("units: their examples side by side", "with torch.no_grad()")

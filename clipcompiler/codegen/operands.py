@@ -20,6 +20,7 @@ from clipcompiler.codegen.calls import function_name, literal
 from clipcompiler.codegen.each_of_op import write_each
 from clipcompiler.codegen.helpers import GATHERED
 from clipcompiler.codegen.laid import Laid, atom, permuted, spread
+from clipcompiler.codegen.statistics import Statistics, normalised
 from clipcompiler.codegen.windows import by_pixels, gram_from_pixels, patches
 from clipcompiler.derive.by_unit import UNIT
 from clipcompiler.derive.derived import Derived
@@ -50,6 +51,7 @@ class Operands:
         values: the variables of the graph's values.
         cotangents: the variables of the cotangents.
         dtype: the dtype of norms and sums.
+        statistics: the variables of μ and r of layer norms.
         narrow: whether tensors are left in their own dtype, for a kernel that sums in that of the norms.
     """
 
@@ -58,6 +60,7 @@ class Operands:
     values: Mapping[fx.Node, str]
     cotangents: Mapping[Tap, str]
     dtype: torch.dtype
+    statistics: Mapping[fx.Node, Statistics]
     narrow: bool = False
 
     def laid(self, factor: Factor) -> Laid:
@@ -106,9 +109,10 @@ class Operands:
             made = self.body.bind(f"{several}_{symbol}", f"{several}[{reference.place}]")
             return self.widened(made, reference.node.meta["val"][reference.place].dtype)
         if isinstance(reference, AuxiliaryValue):
-            args = ", ".join(self.argument(a) for a in reference.args)
-            wanted = f"{self.values[reference.node]}_normalised"
-            made = self.body.bind(wanted, f"{function_name(reference.op)}({args})")
+            args = [self.argument(a) for a in reference.args]
+            known = self.statistics.get(reference.node)
+            text = normalised(args[0], known) if known else f"{function_name(reference.op)}({', '.join(args)})"
+            made = self.body.bind(f"{self.values[reference.node]}_normalised", text)
             return self.widened(made, dtype_of_tap(self.axes, OutputTap(reference.node)))
         if isinstance(reference, EachOfOp):
             made = write_each(self.body, self.axes, reference, self.values, self.cotangents)

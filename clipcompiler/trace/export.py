@@ -17,22 +17,19 @@ from torch.utils import _pytree as pytree
 
 from clipcompiler.errors import CompileError, UnsupportedLoss, UntraceableModel
 from clipcompiler.origin import Origin
+from clipcompiler.trace.all_rows import to_unbind
 from clipcompiler.trace.assumptions import Assumptions, differs
 from clipcompiler.trace.autocast import Autocast, regions_noted, regions_repeated
 from clipcompiler.trace.batch_norm import refuse_batch_norm
 from clipcompiler.trace.batch_of_one import same_for_one
 from clipcompiler.trace.computed_once import compute_once
 from clipcompiler.trace.decompose import HasRule, decomposed, is_reference_of_loss
-from clipcompiler.trace.embedding_bag import to_rows
 from clipcompiler.trace.environment import tracing
 from clipcompiler.trace.flow import sources_of
 from clipcompiler.trace.lengths import Declared, bounded, lengths_of, shaped
 from clipcompiler.trace.looked_at_again import refuse_updates_of_recurrent_weights
-from clipcompiler.trace.masked_write import to_where
-from clipcompiler.trace.normal_form import to_normal_form
-from clipcompiler.trace.picked_rows import to_one_row
 from clipcompiler.trace.placeholders import names_of_inputs, placeholders, refuse_hidden_parameters
-from clipcompiler.trace.recurrent import to_single_layers
+from clipcompiler.trace.rewrites import rewrite
 from clipcompiler.trace.source import line_of_traceback
 from clipcompiler.trace.traced import N, TracedLoss
 from clipcompiler.trace.without_grad import keep_regions_without_grad
@@ -213,14 +210,11 @@ def told_apart(
         )
     loss = values[returned[0].name]
     graph.output((copies[loss],))
-    to_normal_form(graph)
-    to_single_layers(graph)
-    to_rows(graph)
-    to_where(graph)
-    to_one_row(graph)
+    rewrite(graph)
     refuse_hidden_parameters(program, module)
     parameters, buffers, inputs = placeholders(program, module, graph, names)
     compute_once(graph, parameters, inputs)
+    to_unbind(graph, parameters, inputs)
     constants = {own_name(name): value for name, value in program.constants.items()}
     updates = {own_name(b): copies[values[name]] for name, b in signature.buffers_to_mutate.items()}
     refuse_updates_of_recurrent_weights(module, updates)

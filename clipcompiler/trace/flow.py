@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import networkx as nx
+import torch
 from torch import fx
 
-__all__ = ["sources_of", "users_of"]
+__all__ = ["sources_of", "users_of", "viewed"]
+
+#: Start and end of a slice that takes a whole dim.
+WHOLE = (0, 2**63 - 1)
 
 
 def sources_of(nodes: Iterable[fx.Node]) -> set[fx.Node]:
@@ -30,3 +35,10 @@ def users_of(nodes: Iterable[fx.Node]) -> set[fx.Node]:
             reached.add(node)
             pending += node.users
     return reached
+
+
+def viewed(node: Any) -> Any:
+    """The view of which a node is the whole."""
+    while isinstance(node, fx.Node) and node.target is torch.ops.aten.slice.Tensor and node.args[2:] == WHOLE:
+        node = node.args[0]
+    return node

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import fx
 
+from clipcompiler.trace.flow import viewed
 from clipcompiler.trace.writer import Writer
 
 __all__ = ["to_one_row"]
 
 aten = torch.ops.aten
-WHOLE = (0, 2**63 - 1)
 
 
 def to_one_row(graph: fx.Graph) -> None:
@@ -32,13 +32,6 @@ def to_one_row(graph: fx.Graph) -> None:
         picked = rows_by_mask(viewed(node.args[0]))
         if picked is not None:
             node.replace_all_uses_with(row(Writer(graph, node), *picked, last=node.args[2] == -1))
-
-
-def viewed(node: Any) -> Any:
-    """The view of which a node is the whole."""
-    while isinstance(node, fx.Node) and node.target is aten.slice.Tensor and node.args[2:] == WHOLE:
-        node = node.args[0]
-    return node
 
 
 def rows_by_mask(view: Any) -> tuple[fx.Node, fx.Node] | None:

@@ -86,7 +86,7 @@ def test_the_saved_program_runs_without_clipcompiler_to_the_bit(name, tmp_path):
     assert all(torch.equal(gradients[k], own[k]) for k in own)
 
 
-@pytest.mark.parametrize("name", mostly_slow(NAMES, every=3))
+@pytest.mark.parametrize("name", mostly_slow(NAMES, every=6))
 def test_two_processes_write_the_same_program(name):
     """Compiled twice, in two processes with different hash seeds."""
     program = f"import sys; sys.path[:0] = {sys.path!r}; import test_programs; "
