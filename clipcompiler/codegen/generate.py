@@ -21,6 +21,7 @@ from clipcompiler.codegen.statistics import statistics_of
 from clipcompiler.codegen.sums import Sums
 from clipcompiler.codegen.template import module_source
 from clipcompiler.codegen.updates import write_updates
+from clipcompiler.codegen.vectors import Vectors
 from clipcompiler.plan import Choice, Order, Plan
 
 __all__ = ["generate"]
@@ -53,16 +54,19 @@ def generate(plan: Plan) -> Program:
         body.section("units: their examples side by side", "with torch.no_grad()")
         body.line(f"ids, unit_of, examples, present = {UNITS_OF}(unit_ids)")
         body.line("units, members = examples.shape")
-    norms = write_norms(body, plan, operands, labels, back)
+    vectors = Vectors.of(plan)
+    norms = write_norms(body, plan, operands, labels, back, vectors)
     clips = write_clip_factors(body, plan, norms.squares)
-    gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips, norms.at_length), back)
+    gradients = write_sums(body, plan, Sums(body, operands, labels, norms.each, clips, norms.at_length), back, vectors)
     if leaves:
         gradients |= write_second_pass(body, plan, {s: values[s] for s in leaves}, clips)
     body.release(forward, ("losses", "norms", "clip_factors"))
     return module_source(plan, body, tuple(inputs.values()), gradients)
 
 
-def write_norms(body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node, str], back: PullBack) -> Norms:
+def write_norms(
+    body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node, str], back: PullBack, vectors: Vectors
+) -> Norms:
     """The squared norm of every parameter, each under its equation and the reason for its order."""
     body.section("squared norms of the per-example gradients", "with torch.no_grad()")
     norms = Norms(body, operands, labels)
@@ -73,9 +77,12 @@ def write_norms(body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node
             guests.setdefault(choice.host, []).append(choice)
     always = [c for c in plan.choices if c.order is not Order.FOLDED and c.source not in sometimes]
     norms.launches = launches((choice, len(guests.get(choice.source, []))) for choice in always)
+    norms.apart = vectors.sources
     for choice in always:
         write_norm(body, norms, choice, guests.get(choice.source, []))
         body.end_paragraph()
+    norms.squares |= vectors.square(body, norms.each)
+    body.end_paragraph()
     for decision in plan.decisions:
         decide_norms(body, norms, decision, guests)
         body.end_paragraph()
@@ -88,14 +95,16 @@ def write_norms(body: Body, plan: Plan, operands: Operands, labels: dict[fx.Node
     return norms
 
 
-def write_sums(body: Body, plan: Plan, sums: Sums, back: PullBack) -> dict[str, str]:
+def write_sums(body: Body, plan: Plan, sums: Sums, back: PullBack, vectors: Vectors) -> dict[str, str]:
     """The clipped sum of every parameter, by name."""
     body.section("clipped sums: Σ_n c_n g[n]", "with torch.no_grad()")
     sometimes = {source for decision in plan.decisions for source in decision.sources}
     for choice in plan.choices:
-        if plan.sums(choice) and choice.source not in sometimes:
+        if plan.sums(choice) and choice.source not in sometimes | vectors.sources:
             sums.write(choice)
             body.end_paragraph()
+    vectors.sum(sums)
+    body.end_paragraph()
     for decision in plan.decisions:
         decide_sums(body, sums, plan, decision)
         body.end_paragraph()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import sympy
@@ -45,6 +45,7 @@ class Norms:
         at_length: for each decision and each of its pieces the gradients kept there.
         launches: the choices, each with the number of its biases, whose Grams by a kernel are one launch.
         launched: the variables of the squares and of the parts of those that have been launched.
+        apart: the parameters whose kept gradients are squared in one row of several.
     """
 
     body: Body
@@ -57,6 +58,7 @@ class Norms:
     at_length: list[list[dict[fx.Node, Laid]]] = field(default_factory=list)
     launches: Mapping[fx.Node, tuple[tuple[Choice, int], ...]] = field(default_factory=dict)
     launched: dict[fx.Node, tuple[str, str]] = field(default_factory=dict)
+    apart: Collection[fx.Node] = ()
 
     def write(self, choice: Choice, biases: int) -> None:
         """One parameter (with some biases folded into its Gram)."""
@@ -70,10 +72,12 @@ class Norms:
                 self.each[choice.source] = self.instantiated(choice)
         elif choice.instantiates:
             each = self.instantiated(choice)
-            total = self.square_sum(each)
             if choice.keeps:
                 self.each[choice.source] = each
-            else:  # what is summed later is rounded anew
+            if choice.source in self.apart:
+                return
+            total = self.square_sum(each)
+            if not choice.keeps:  # what is summed later is rounded anew
                 label = self.labels[choice.source]
                 total = self.guarded(total, [self.parts(t.square, label, 0) for t in choice.terms], label)
             self.add(choice, total)

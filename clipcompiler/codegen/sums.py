@@ -84,11 +84,14 @@ class Sums:
 
     def add(self, choice: Choice, total: Laid) -> None:
         """Adds one expression to the sum of a parameter: a matrix product in place."""
-        key = quoted(key_of(choice))
         if total.product is not None:
-            self.body.line(f"{ADD_PRODUCT}(sums, {key}, {total.product.left}, {total.product.right})")
+            self.add_product(key_of(choice), total.product)
         else:
-            self.body.line(f"{ADD}(sums, {key}, {total.text})")
+            self.body.line(f"{ADD}(sums, {quoted(key_of(choice))}, {total.text})")
+
+    def add_product(self, key: str, product: Product) -> None:
+        """Adds a matrix product to the sum of a key, in place."""
+        self.body.line(f"{ADD_PRODUCT}(sums, {quoted(key)}, {product.left}, {product.right})")
 
     def rows_to_add(self, choice: Choice) -> Term | None:
         """Of two terms the one that adds to rows of [V, D], where the other fills all of it."""

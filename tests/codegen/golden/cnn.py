@@ -146,11 +146,9 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=CH
                 dilation=(1, 1),
                 groups=1,
             )
-            conv1_weight_sq = conv1_weight_each.flatten(1).square().sum(1)
             # conv1.bias: g[n,o] = Σ_{u1,u2} ȳ[n,o,u1,u2]
             #   instantiate, keep: g is a sum of ȳ
             conv1_bias_each = conv1_cotangent.sum((2, 3))
-            conv1_bias_sq = conv1_bias_each.square().sum(1)
             del conv1_cotangent
             # conv2.weight: g[n,o,c,k1,k2] = Σ_{u1,u2} ȳ[n,o,u1,u2] x[n,c,u1+k1,u2+k2]
             #   instantiate, keep: S·O·I = 1.6 M < S²(O+I) = 2.25 M
@@ -168,7 +166,6 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=CH
             # conv2.bias: g[n,o] = Σ_{u1,u2} ȳ[n,o,u1,u2]
             #   instantiate, keep: g is a sum of ȳ
             conv2_bias_each = conv2_cotangent.sum((2, 3))
-            conv2_bias_sq = conv2_bias_each.square().sum(1)
             del conv2_cotangent
             # fc1.weight: g[n,o,i] = ȳ[n,o] x[n,i]
             #   ‖g‖² + ‖g of fc1.bias‖² = (Σ_{o} ȳ[n,o]²) ((Σ_{i} x[n,i]²) + 1)
@@ -184,30 +181,21 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=CH
             fc2_weight_input_gram = relu_3.square().sum(1)
             fc2_weight_sq = fc2_weight_cotangent_gram * (fc2_weight_input_gram + 1)
             del fc2_weight_cotangent_gram, fc2_weight_input_gram
+            # the small ones side by side
+            vectors_each = torch.cat((conv1_weight_each.flatten(1), conv1_bias_each, conv2_bias_each), 1)
+            vectors_sq = vectors_each.square().sum(1)
+            del conv1_weight_each, conv1_bias_each, conv2_bias_each
 
         # ── clip factors: c_n = min(1, C/‖∇ℓ_n‖) ──────────────────────────────────────────────
         with torch.no_grad():
-            norms = (
-                conv1_weight_sq
-                + conv1_bias_sq
-                + conv2_weight_sq
-                + conv2_bias_sq
-                + fc1_weight_sq
-                + fc2_weight_sq
-            ).sqrt()
+            norms = (vectors_sq + conv2_weight_sq + fc1_weight_sq + fc2_weight_sq).sqrt()
             bound = max_grad_norm * (1 - 2 * torch.finfo(norms.dtype).eps)  # C, never rounded up
             clip_factors = (bound / norms.clamp(min=torch.finfo(norms.dtype).tiny)).clamp(max=1.0)
 
         # ── clipped sums: Σ_n c_n g[n] ────────────────────────────────────────────────────────
         with torch.no_grad():
-            add_product(sums, "conv1.weight", clip_factors, conv1_weight_each.flatten(1))
-            del conv1_weight_each
-            add_product(sums, "conv1.bias", clip_factors, conv1_bias_each)
-            del conv1_bias_each
             add_product(sums, "conv2.weight", clip_factors, conv2_weight_each.flatten(1))
             del conv2_weight_each
-            add_product(sums, "conv2.bias", clip_factors, conv2_bias_each)
-            del conv2_bias_each
             fc1_cotangent_clipped = fc1_cotangent * clip_factors[:, None]
             add_product(sums, "fc1.weight", fc1_cotangent_clipped.T, view)
             del view, fc1_cotangent
@@ -217,6 +205,8 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=CH
             add_product(sums, "fc2.weight", fc2_cotangent_clipped.T, relu_3)
             del relu_3, fc2_cotangent
             add(sums, "fc2.bias", fc2_cotangent_clipped.sum(0))
+            del fc2_cotangent_clipped
+            add_product(sums, "vectors, side by side", clip_factors, vectors_each)
         return losses.detach(), norms, clip_factors
 
     # ── all examples, a chunk of them at a time ───────────────────────────────────────────────────────
@@ -228,10 +218,10 @@ def clipped_gradients(parameters, buffers, x, target, *, max_grad_norm, chunk=CH
         losses, norms, clip_factors = (torch.cat(part) for part in zip(*parts))
 
     gradients = {
-        "conv1.weight": sums["conv1.weight"].reshape(20, 1, 5, 5),
-        "conv1.bias": sums["conv1.bias"],
+        "conv1.weight": sums["vectors, side by side"][0:500].clone().reshape(20, 1, 5, 5),
+        "conv1.bias": sums["vectors, side by side"][500:520].clone(),
         "conv2.weight": sums["conv2.weight"].reshape(50, 20, 5, 5),
-        "conv2.bias": sums["conv2.bias"],
+        "conv2.bias": sums["vectors, side by side"][520:570].clone(),
         "fc1.weight": sums["fc1.weight"],
         "fc1.bias": sums["fc1.bias"],
         "fc2.weight": sums["fc2.weight"],
