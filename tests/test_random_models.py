@@ -70,14 +70,14 @@ def check(model, shape, sizes):
     assert step.compilations == 1
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(feed_forward())
 def test_random_feed_forward_models_are_exact(drawn):
     """N in {1, 3}: norms and sums within 1e-10."""
     check(*drawn, sizes=(1, 3))
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(convolutional())
 def test_random_convolutional_models_are_exact(drawn):
     """N in {1, 3}: norms and sums within 1e-10."""

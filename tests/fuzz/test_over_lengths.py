@@ -57,7 +57,7 @@ def check(seeds):
 
 
 def test_random_models_are_exact_at_every_length():
-    check(range(10))
+    check(range(6))
 
 
 @pytest.mark.parametrize("seed", [37, 220])

@@ -25,7 +25,7 @@ from clipcompiler.dsl import aten
 #: An order more than these is tried in the slow suite.
 MOST_ORDERS = 4
 #: One in so many further samples of an op is in the ordinary suite.
-FURTHER = 3
+FURTHER = 4
 #: Ops that appear in graphs in place of others, and have no derivative when called by themselves.
 WITHOUT_DERIVATIVE = {aten.copy.default, aten.detach_.default}
 

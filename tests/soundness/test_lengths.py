@@ -150,6 +150,7 @@ def test_a_language_model_is_exact_for_every_length_in_every_way(way):
     assert " <= " in step.source
 
 
+@pytest.mark.slow
 def test_units_given_at_call_time_are_exact_for_every_length():
     """Their members are a letter too."""
     torch.manual_seed(1)
