@@ -26,19 +26,19 @@ __all__ = ["Vectors"]
 SMALL = 4096
 #: The key of their sums: no parameter is called so.
 KEY = "vectors, side by side"
-#: The variable of the row.
-ROW = "vectors_each"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Vectors:
     """The parameters whose gradients are one row: small ones, kept at every length, all clipped by one factor.
 
     Attributes:
         choices: at least two of them, or none.
+        row: the variable of the row, once it is written.
     """
 
     choices: tuple[Choice, ...] = ()
+    row: str = ""
 
     @classmethod
     def of(cls, plan: Plan) -> Vectors:
@@ -58,14 +58,14 @@ class Vectors:
             return {}
         body.comment("the small ones side by side")
         rows = ", ".join(as_row(each[choice.source]) for choice in self.choices)
-        row = body.bind(ROW, f"torch.cat(({rows}), 1)")
-        return {self.choices[0].source: body.bind("vectors_sq", f"{row}.square().sum(1)")}
+        self.row = body.bind("vectors_each", f"torch.cat(({rows}), 1)")
+        return {self.choices[0].source: body.bind("vectors_sq", f"{self.row}.square().sum(1)")}
 
     def sum(self, sums: Sums) -> None:
         """Σ_n c_n (g_1[n], g_2[n], …), of which each parameter's is a part."""
         if not self.choices:
             return
-        product, start = Product(sums.clips.of(self.choices[0]), ROW, rank=1), 0
+        product, start = Product(sums.clips.of(self.choices[0]), self.row, rank=1), 0
         sums.add_product(KEY, product)
         for choice in self.choices:
             letters = sums.each[choice.source].letters[1:]

@@ -41,13 +41,14 @@ def to_unbind(graph: fx.Graph, parameters: Collection[str], inputs: Collection[s
                 selected[x, dim % len(shape)][row % shape[dim]].append(node)
     for (x, dim), rows in selected.items():
         if 1 < len(rows) == x.meta["val"].shape[dim]:
-            unbind(graph, x, dim, rows)
+            unbind(graph, dim, rows)
 
 
-def unbind(graph: fx.Graph, x: fx.Node, dim: int, rows: Rows) -> None:
+def unbind(graph: fx.Graph, dim: int, rows: Rows) -> None:
     """Gives the users of each row that row of one unbind, written where the first was selected."""
     selects = {node for nodes in rows.values() for node in nodes}
     first = next(node for node in graph.nodes if node in selects)
+    x = viewed(first.args[0])  # by now perhaps a row of another unbind
     together = Writer(graph, first)(aten.unbind.int, x, dim)
     for row, nodes in rows.items():
         for node in nodes:

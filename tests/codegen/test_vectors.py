@@ -53,3 +53,21 @@ def test_one_alone_is_no_row():
     step = cc.compile(nn.Linear(4, 1100, bias=False).double(), loss)
     assert step.verify(X, torch.zeros(5, 6, 1100).double()) < 1e-10
     assert "vectors" not in step.source
+
+
+def test_a_parameter_may_be_called_vectors():
+    """The row's variable then has another name, in its square and in its sum."""
+
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.vectors = nn.Parameter(torch.randn(4, dtype=torch.float64))
+            self.shift = nn.Parameter(torch.randn(4, dtype=torch.float64))
+
+        def forward(self, x):
+            return (x * self.vectors).tanh() + self.shift
+
+    step = cc.compile(Named(), loss)
+    assert step.verify(X, torch.zeros_like(X)) < 1e-10
+    assert "vectors_each_2 = torch.cat(" in step.source

@@ -52,6 +52,18 @@ def test_all_rows_are_one_unbind(read):
     assert ".unbind(" in step.source
 
 
+def test_rows_of_rows_are_unbound_too():
+    """No select is left behind the first unbind."""
+
+    def read(y, x):
+        rows = [y[:, t] for t in range(3)]
+        return sum((k + 1) * row[:, k] for row in rows for k in range(6)).tanh()[:, None]
+
+    found = ops(read)
+    assert found.count("aten.unbind.int") == 4 and "aten.select.int" not in found
+    assert cc.compile(Rows(read)).verify(X) < 1e-12
+
+
 @pytest.mark.parametrize(
     ("read", "selects"),
     [
