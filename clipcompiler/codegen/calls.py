@@ -68,6 +68,8 @@ def call_text(
         value = node.meta["val"]
         sizes = ", ".join(literal(size) for size in traced.shape(node))
         return f"{text(node.args[1])}.expand({sizes}).to({value.dtype})"
+    if target is aten.contiguous.default:
+        return f"{text(node.args[0])}.contiguous()"
     if target is aten._to_copy.default and is_cast(node):
         return f"{text(node.args[0])}.to({node.kwargs['dtype']})"
     if target is aten.cross_entropy_loss.default and len(node.args) == 4 and node.args[2:] == (None, 0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -84,11 +85,14 @@ def in_chunks(
         return program
     m, sizes = plan.derived.axes.traced.examples_per_unit, sizes_of(plan)
     fastest = MEASURED if quick else PREDICTED.format(size)
-    quick = quick or fastest_chunk(sizes, size, machine)
     if budget == "fast" and size * sizes.activations < SMALL:
+        quick = quick or fastest_chunk(sizes, size, machine)
         return program.in_chunks(quick, fastest) if quick < size else program
-    autocast = plan.derived.axes.traced.autocast
-    found = fit(budget, peak_of_step(plan, program, subject, m), peak_of_ordinary(subject, m, autocast), size, quick)
+    step, autocast = cache(peak_of_step(plan, program, subject, m)), plan.derived.axes.traced.autocast
+    if not quick:
+        an_example = (step(size, size) - step(1, 1)) // max(1, size - 1)
+        quick = fastest_chunk(replace(sizes, peak=an_example), size, machine)
+    found = fit(budget, step, peak_of_ordinary(subject, m, autocast), size, quick)
     why = [fastest] if found.chunk == quick < size else []
     why += [f"{found.peak / 2**20:.0f} MiB at the peak"]
     why += [] if found.ordinary is None else [f"an ordinary step of {size} {found.ordinary / 2**20:.0f} MiB"]

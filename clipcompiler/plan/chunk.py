@@ -1,6 +1,7 @@
 """Plan, machine, N → how many examples at a time are predicted to be fastest.
 
-    seconds(c) = ⌈N/c⌉ · (overhead of a chunk) + N · (fresh memory) + N · (traffic that misses the cache)
+    seconds(c) = ⌈N/c⌉ · (overhead of a chunk + what it holds and the allocator gave back)
+               + N · (memory of large tensors + traffic that misses the cache)
 
 A chunk reads every parameter in the forward, the backward and the norms, and adds to every sum once more; each op is
 called again. In return its tensors are small: the allocator hands memory out again that the system need not clear, and
@@ -25,10 +26,15 @@ from clipcompiler.trace.traced import N
 
 __all__ = ["Sizes", "fastest_chunk", "sizes_of"]
 
-#: How often a chunk reads or writes a parameter's bytes, and an op is called for one of the forward.
-PASSES, CALLS = 10, 4
-#: How often the bytes of an activation are written anew (itself and its cotangent), and read.
-WRITTEN, READ = 2, 4
+#: How often a chunk reads or writes the bytes of a trained parameter, of another, and calls an op of the forward.
+PASSES, READS, CALLS = 10, 4, 4
+#: The kernels that a convolution calls: it orders its input and its weights anew.
+CONVOLVING = 8
+#: How often the bytes of an activation are written anew (itself and its cotangent), and read where the cache lacks them.
+WRITTEN, READ = 2, 1
+#: The share of the memory above ``Machine.kept`` that the allocator gives back: it gives all, or nothing where anything
+#: lies above it.
+GIVEN_BACK = 0.5
 #: The share of a step that must be gained for less than all examples at a time.
 WORTH = 0.04
 ITEMSIZE = 4
@@ -41,14 +47,18 @@ class Sizes:
     Attributes:
         tensors: the bytes that one example adds to each value of the forward, and to each gradient kept.
         parameters: the bytes of the trained parameters.
-        ops: the number of ops that are called, one of a recurrent layer at every position.
+        ops: the number of kernels that are called in the forward, those of a recurrent layer at every position.
         flops: those of an ordinary step, for one example.
+        frozen: the bytes of the other parameters.
+        peak: the bytes that one example adds to the peak of a step; 0 where it is not known.
     """
 
     tensors: tuple[int, ...]
     parameters: int
     ops: int
     flops: float
+    frozen: int = 0
+    peak: int = 0
 
     @property
     def activations(self) -> int:
@@ -57,12 +67,15 @@ class Sizes:
 
     def seconds(self, chunk: int, examples: int, machine: Machine) -> float:
         """The predicted time that depends on the examples at a time."""
-        each = PASSES * self.parameters / machine.bytes + CALLS * self.ops * machine.call
-        fresh = sum(t for t in self.tensors if chunk * t > machine.reused) * WRITTEN / machine.fresh
+        passes = PASSES * self.parameters + READS * self.frozen
+        each = passes / machine.bytes + CALLS * self.ops * machine.call
+        large = sum(t for t in self.tensors if chunk * t > machine.reused)
+        small = max(0, (self.peak or self.activations) - large)
+        each += GIVEN_BACK * max(0.0, chunk * small - machine.kept) / machine.fresh
         held = 2 * chunk * self.activations
         missed = max(0.0, 1 - machine.cache / held) if held else 0.0
         return math.ceil(examples / chunk) * each + examples * (
-            fresh + missed * self.activations * READ / machine.bytes
+            WRITTEN * large / machine.fresh + missed * self.activations * READ / machine.bytes
         )
 
 
@@ -82,17 +95,21 @@ def sizes_of(plan: Plan) -> Sizes:
     forward = activations(axes)
     formed = [choice for choice in plan.choices if choice.instantiates and choice.terms]
     kept = [ITEMSIZE * one(choice.terms[0].each.size, usual) for choice in formed]
-    trained = [p.shape for p in axes.traced.parameters.values() if p.trainable]
+    sizes = {True: 0, False: 0}
+    for p in axes.traced.parameters.values():
+        sizes[p.trainable] += ITEMSIZE * math.prod(p.shape)
     calls = sum(calls_of(axes, node) for node in axes.traced.ops())
-    return Sizes((*forward, *kept), ITEMSIZE * sum(map(math.prod, trained)), calls, float(one(plan.ordinary, usual)))
+    return Sizes((*forward, *kept), sizes[True], calls, float(one(plan.ordinary, usual)), sizes[False])
 
 
 def calls_of(axes: Axes, node: fx.Node) -> int:
     """How many kernels an op calls, where it is no view: a recurrent layer about 12 at each of its positions."""
     if is_view(node.target):
         return 0
-    layer = str(node.target).startswith("clipcompiler.") and "_layer" in str(node.target)
-    return 12 * one(axes.traced.shape(node, 0)[0], axes.traced.usual) if layer else 1
+    name = str(node.target)
+    if name.startswith("clipcompiler.") and "_layer" in name:
+        return 12 * one(axes.traced.shape(node, 0)[0], axes.traced.usual)
+    return CONVOLVING if "conv" in name else 1
 
 
 def activations(axes: Axes) -> list[int]:

@@ -44,6 +44,11 @@ class Machine:
     examples: int = NOMINAL_BATCH
     lengths: Mapping[sympy.Symbol, int] = field(default_factory=dict, compare=False)
 
+    @property
+    def kept(self) -> float:
+        """Bytes of freed memory that the allocator keeps in all: glibc twice those of one tensor (mallopt(3))."""
+        return 2 * self.reused
+
     def seconds(self, flops: float, bytes: float, calls: float, fused: float = 0.0) -> float:
         """The predicted time of some work; ``fused`` are flops of kernels, which read while they multiply."""
         paid = flops / self.flops + bytes / self.bytes + calls * self.call

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -62,6 +63,16 @@ def test_small_tensors_are_run_at_once_and_large_ones_in_chunks():
     assert fastest_chunk(small, 0, machine) == 0
 
 
+def test_chunks_stay_below_what_the_allocator_keeps():
+    """Tensors that are small one by one, and together more than is kept of freed memory: 4 MiB an example, 64 kept."""
+    machine = Machine(reused=32 * MEBI, cache=1e12)
+    many = Sizes((MEBI // 8,) * 32, parameters=MEBI, ops=10, flops=1e6)
+    assert fastest_chunk(many, 128, machine) == 16
+    assert fastest_chunk(replace(many, peak=8 * MEBI), 128, machine) == 8
+    assert fastest_chunk(many, 128, replace(machine, reused=1e12)) == 128
+    assert fastest_chunk(replace(many, frozen=1024 * MEBI), 128, machine) == 128  # each chunk reads them again
+
+
 def test_less_than_a_few_percent_of_a_step_is_not_worth_chunks():
     """The same gain, in a step that takes a thousand times as long."""
     sizes = {"tensors": (4 * MEBI,) * 4, "parameters": MEBI, "ops": 10}
@@ -76,6 +87,26 @@ def test_sizes_are_those_of_the_forward():
     sizes = sizes_of(step.plan)
     assert sorted(sizes.tensors) == [4, 40, 512, 512, 1024, 1024]
     assert sizes.parameters == 4 * sum(p.numel() for p in step.model.parameters())
+
+
+def test_sizes_of_frozen_parameters_stand_apart():
+    """Only what is trained has gradients to add up."""
+    model = nn.Sequential(nn.Linear(6, 5).requires_grad_(False), nn.Linear(5, 3))
+    step = cc.compile(model, nn.CrossEntropyLoss(reduction="none"))
+    sizes = sizes_of(step.prepare(torch.randn(4, 6), torch.zeros(4, dtype=torch.long)).plan)
+    assert (sizes.parameters, sizes.frozen) == (4 * 18, 4 * 35)
+
+
+def test_a_convolution_calls_several_kernels():
+    """It orders its input and its weights anew; a view calls none."""
+    batch = torch.randn(4, 1, 6, 6), torch.zeros(4, dtype=torch.long)
+    loss = nn.CrossEntropyLoss(reduction="none")
+    wide, flat = nn.Conv2d(1, 2, 6), nn.Linear(36, 2)
+    convolved, product = (
+        sizes_of(cc.compile(nn.Sequential(*layers), loss).prepare(*batch).plan).ops
+        for layers in ((wide, nn.Flatten()), (nn.Flatten(), flat))
+    )
+    assert convolved == product + 7
 
 
 def test_a_recurrent_layer_calls_kernels_at_every_position():
