@@ -15,7 +15,7 @@ REFUSED_AT_MOST = 0.1
 #: The programs that torch does not run, or whose gradients are not finite, of those of one chunk: of all, 5%.
 VOID_AT_MOST = 0.16
 #: (models, ops) of the ordinary suite; (models, chunks, ops) of the slow one. A quarter are built to mix.
-SHORT = (60, 1)
+SHORT = (40, 1)
 LONG = (5000, 25, 8)
 FAULTS = ("wrong", "crash")
 
