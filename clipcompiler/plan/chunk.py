@@ -30,7 +30,7 @@ __all__ = ["Sizes", "fastest_chunk", "sizes_of"]
 PASSES, READS, CALLS = 10, 4, 4
 #: The kernels that a convolution calls: it orders its input and its weights anew.
 CONVOLVING = 8
-#: How often the bytes of an activation are written anew (itself and its cotangent), and read where the cache lacks them.
+#: How often the bytes of an activation are written anew (itself and its cotangent), and read where no cache has them.
 WRITTEN, READ = 2, 1
 #: The share of the memory above ``Machine.kept`` that the allocator gives back: it gives all, or nothing where anything
 #: lies above it.
