@@ -27,14 +27,14 @@ from clipcompiler.trace.traced import N
 __all__ = ["Sizes", "fastest_chunk", "sizes_of"]
 
 #: How often a chunk reads or writes the bytes of a trained parameter, of another, and calls an op of the forward.
-PASSES, READS, CALLS = 10, 4, 4
+PASSES, READS, CALLS = 7, 4, 10
 #: The kernels that a convolution calls: it orders its input and its weights anew.
 CONVOLVING = 8
 #: How often the bytes of an activation are written anew (itself and its cotangent), and read where no cache has them.
 WRITTEN, READ = 2, 1
 #: The share of the memory above ``Machine.kept`` that the allocator gives back: it gives all, or nothing where anything
 #: lies above it.
-GIVEN_BACK = 0.5
+GIVEN_BACK = 0.4
 #: The share of a step that must be gained for less than all examples at a time.
 WORTH = 0.04
 ITEMSIZE = 4

@@ -15,7 +15,7 @@ import sympy
 import torch
 from torch import fx
 
-from clipcompiler.trace.folded import MOVING, moved_order
+from clipcompiler.trace.moves import MOVING, order_of
 from clipcompiler.trace.writer import Writer
 
 __all__ = ["to_one_permute"]
@@ -46,7 +46,7 @@ def parts_of(node: fx.Node) -> tuple[fx.Node, list[list[sympy.Expr]], list[int]]
         return None
     of_x, of_merged = met
     sizes = [size for parts in of_x for size in parts]
-    order = [part for dim in moved_order(moved) for part in of_merged[dim]]
+    order = [part for dim in order_of(moved) for part in of_merged[dim]]
     apart = max(map(len, of_merged)) > 1 and [sizes[part] for part in order] == extents(node)
     whole = all(len(parts) == 1 or all(size.is_Integer for size in parts) for parts in of_x)
     return (x, of_x, order) if apart and whole else None

@@ -64,7 +64,7 @@ def test_small_tensors_are_run_at_once_and_large_ones_in_chunks():
 
 
 def test_chunks_stay_below_what_the_allocator_keeps():
-    """Tensors that are small one by one, and together more than is kept of freed memory: 4 MiB an example, 64 kept."""
+    """Tensors that are small one by one, and together more than is kept of freed memory: 4 MiB an example, 112 kept."""
     machine = Machine(reused=32 * MEBI, cache=1e12)
     many = Sizes((MEBI // 8,) * 32, parameters=MEBI, ops=10, flops=1e6)
     assert fastest_chunk(many, 128, machine) == 16

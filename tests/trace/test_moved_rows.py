@@ -1,4 +1,4 @@
-"""A product of which the examples are the rows multiplies once, not at every position apart."""
+"""A product of which the examples are the rows multiplies once, not at every position apart, and copies nothing."""
 
 import pytest
 import torch
@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 import clipcompiler as cc
 from clipcompiler.trace import trace
+from clipcompiler.trace.moves import MOVING
 
 aten = torch.ops.aten
 
@@ -32,18 +33,21 @@ MOVES = {
     "by heads": (lambda x: x.reshape(-1, 5, 2, 2).repeat(1, 1, 1, 2).permute(1, 2, 0, 3), True),
     "last dim moved": (lambda x: x[:, :4].transpose(1, 2), False),
     "rows of positions": (lambda x: x.unsqueeze(1).transpose(1, 2).transpose(2, 1), False),
+    "moved twice": (lambda x: x[:, :, None].transpose(0, 1).transpose(2, 1), True),
     "not moved": (lambda x: x, False),
 }
 
 
 @pytest.mark.parametrize("product", [F.linear, torch.matmul], ids=["linear", "matmul"])
 @pytest.mark.parametrize(("moved", "ordered"), MOVES.values(), ids=MOVES)
-def test_examples_as_rows_are_put_in_order(product, moved, ordered):
+def test_the_output_is_moved_where_examples_were_the_rows(product, moved, ordered):
     """And the norms stay those of one pass an example, at any number of examples at a time."""
     model = Product(product, moved)
     loss = (lambda y, _: y.flatten(1).sum(1)) if not ordered else by_example(moved)
     targets = [node.target for node in trace(model, loss, (X, X)).ops()]
-    assert (aten.contiguous.default in targets) == ordered
+    at = next(k for k, target in enumerate(targets) if target in (aten.linear.default, aten.matmul.default))
+    assert (targets[at + 1] in MOVING) == ordered
+    assert aten.contiguous.default not in targets
     step = cc.compile(model, loss, chunk_size=2)  # of three: two examples, then one
     assert step.verify(X, X) < 1e-12
 
@@ -54,7 +58,8 @@ def by_example(moved):
     return lambda y, _: y.movedim(dim, 0).flatten(1).sum(1)
 
 
-def test_attention_multiplies_its_input_once():
+@pytest.mark.parametrize("attended", ["nothing", "weights"])
+def test_attention_copies_none_of_its_inputs(attended):
     """``nn.MultiheadAttention`` of a batch whose first dim is the examples."""
 
     class Attention(nn.Module):
@@ -63,8 +68,10 @@ def test_attention_multiplies_its_input_once():
             self.layer = nn.MultiheadAttention(4, 2, batch_first=True, dtype=torch.float64)
 
         def forward(self, x):
-            return self.layer(x, x, x, need_weights=False)[0].square().flatten(1).sum(1)
+            y, weights = self.layer(x, x, x, need_weights=attended == "weights")
+            return (y if weights is None else y * weights.sum((1, 2))[:, None, None]).square().flatten(1).sum(1)
 
     step = cc.compile(Attention())
     assert step.verify(X) < 1e-12
-    assert ".contiguous()" in step.source
+    before, _, after = step.source.partition("torch.unbind(layer_view, 2)")
+    assert after and "torch.clone" not in before and ".contiguous()" not in before
