@@ -30,9 +30,10 @@ def to_one_product(graph: fx.Graph) -> None:
         while product.target in PRODUCTS and rows_are_moved_examples(*product.args[:2]):
             moved, *others = product.args
             x, *move = moved.args
-            write = Writer(graph, product)
-            inner = write(product.target, x, *others)
-            product.replace_all_uses_with(write(moved.target, inner, *move))
+            write, value, order = Writer(graph, product), product.meta["val"], order_of(moved)
+            back = [order.index(dim) for dim in range(len(order))]
+            inner = write(product.target, x, *others, value=value.permute(back))  # its own would guard x's strides
+            product.replace_all_uses_with(write(moved.target, inner, *move, value=value))
             product = inner
 
 

@@ -39,7 +39,7 @@ r = torch.randn
 CASES = {
     "linear": (lambda m, x: F.linear(x, m.w, m.b), r(4, 3), {"w": r(2, 3), "b": r(2)}),
     "sequence": (lambda m, x: F.linear(x, m.w), r(4, 5, 3), {"w": r(2, 3)}),
-    "time major": (lambda m, x: F.linear(x.transpose(0, 1), m.w).transpose(0, 1), r(4, 5, 3), {"w": r(2, 3)}),
+    "time major": (lambda m, x: F.linear(x.transpose(0, 1).tanh(), m.w).transpose(0, 1), r(4, 5, 3), {"w": r(2, 3)}),
     "merged": (lambda m, x: F.linear(x.flatten(0, 1), m.w).view(-1, 5, 2), r(4, 5, 3), {"w": r(2, 3)}),
     "convolution": (lambda m, x: F.conv1d(x, m.w, m.b, stride=2, padding=1), r(4, 3, 9), {"w": r(2, 3, 3), "b": r(2)}),
     "groups": (lambda m, x: F.conv1d(x, m.w, groups=2), r(4, 4, 9), {"w": r(6, 2, 3)}),
