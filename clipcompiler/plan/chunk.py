@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sympy
+import torch
 from torch import Tensor, fx
 
 from clipcompiler.axes.analyse import Axes
@@ -35,8 +36,9 @@ WRITTEN, READ = 2, 1
 #: The share of the memory above ``Machine.kept`` that the allocator gives back: it gives all, or nothing where anything
 #: lies above it.
 GIVEN_BACK = 0.4
-#: The share of a step that must be gained for less than all examples at a time.
-WORTH = 0.04
+#: The share of a step that must be gained for less than all examples at a time; and by which fewer than are fastest may
+#: take longer: they hold less, and the products of fewer rows find more of them in the cache, which is not priced.
+WORTH, EVEN = 0.04, 0.003
 ITEMSIZE = 4
 
 
@@ -80,13 +82,16 @@ class Sizes:
 
 
 def fastest_chunk(sizes: Sizes, examples: int, machine: Machine) -> int:
-    """Of N, N/2, N/4, … 1 the one of the least predicted time; N where that gains less than ``WORTH`` of a step."""
+    """The least of N, N/2, N/3, … 1 whose predicted time is the least, or ``EVEN``; N where ``WORTH`` is not gained."""
     if examples < 2:
         return examples
-    ways = list(dict.fromkeys(math.ceil(examples / 2**k) for k in range(examples.bit_length() + 1)))
-    best = min(ways, key=lambda chunk: sizes.seconds(chunk, examples, machine))
-    gained = sizes.seconds(examples, examples, machine) - sizes.seconds(best, examples, machine)
-    return best if gained > WORTH * examples * sizes.flops / machine.flops else examples
+    seconds = {
+        chunk: sizes.seconds(chunk, examples, machine)
+        for chunk in {math.ceil(examples / parts) for parts in range(1, examples + 1)}
+    }
+    least, step = min(seconds.values()), examples * sizes.flops / machine.flops
+    best = min(chunk for chunk, time in seconds.items() if time <= least + EVEN * step)
+    return best if seconds[examples] - seconds[best] > WORTH * step else examples
 
 
 def sizes_of(plan: Plan) -> Sizes:
@@ -96,10 +101,17 @@ def sizes_of(plan: Plan) -> Sizes:
     formed = [choice for choice in plan.choices if choice.instantiates and choice.terms]
     kept = [ITEMSIZE * one(choice.terms[0].each.size, usual) for choice in formed]
     sizes = {True: 0, False: 0}
-    for p in axes.traced.parameters.values():
-        sizes[p.trainable] += ITEMSIZE * math.prod(p.shape)
+    for placeholder, p in axes.traced.parameters.items():
+        if p.trainable or not is_looked_up(axes, placeholder):
+            sizes[p.trainable] += ITEMSIZE * math.prod(p.shape)
     calls = sum(calls_of(axes, node) for node in axes.traced.ops())
     return Sizes((*forward, *kept), sizes[True], calls, float(one(plan.ordinary, usual)), sizes[False])
+
+
+def is_looked_up(axes: Axes, placeholder: str) -> bool:
+    """Whether a parameter is a table alone: of it a chunk reads the rows of its own tokens."""
+    users = [user for node in axes.traced.graph.nodes if node.name == placeholder for user in node.users]
+    return all(user.target is torch.ops.aten.embedding.default for user in users)
 
 
 def calls_of(axes: Axes, node: fx.Node) -> int:

@@ -67,8 +67,8 @@ def test_chunks_stay_below_what_the_allocator_keeps():
     """Tensors that are small one by one, and together more than is kept of freed memory: 4 MiB an example, 112 kept."""
     machine = Machine(reused=32 * MEBI, cache=1e12)
     many = Sizes((MEBI // 8,) * 32, parameters=MEBI, ops=10, flops=1e6)
-    assert fastest_chunk(many, 128, machine) == 16
-    assert fastest_chunk(replace(many, peak=8 * MEBI), 128, machine) == 8
+    assert fastest_chunk(many, 128, machine) == 26  # a fifth: 104 MiB
+    assert fastest_chunk(replace(many, peak=8 * MEBI), 128, machine) == 13
     assert fastest_chunk(many, 128, replace(machine, reused=1e12)) == 128
     assert fastest_chunk(replace(many, frozen=1024 * MEBI), 128, machine) == 128  # each chunk reads them again
 
@@ -113,3 +113,28 @@ def test_a_recurrent_layer_calls_kernels_at_every_position():
     batch = torch.randn(4, 1, 28, 28), torch.zeros(4, dtype=torch.long)
     step = cc.compile(build("lstm"), nn.CrossEntropyLoss(reduction="none")).prepare(*batch)
     assert sizes_of(step.plan).ops > 28 * 10
+
+
+@pytest.mark.parametrize(("read", "frozen"), [("rows", 0), ("whole", 4 * 6 * 5)])
+def test_a_frozen_table_is_not_read_whole(read, frozen):
+    """Of a table of 6 rows of 5 numbers a chunk reads the rows of its tokens; all of it where it is the head too."""
+
+    class Classifier(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.layer = nn.Embedding(6, 5).requires_grad_(False), nn.Linear(5, 5)
+
+        def forward(self, tokens):
+            h = self.layer(self.table(tokens).mean(1))
+            return (h if read == "rows" else h @ self.table.weight.T).square().sum(1)
+
+    sizes = sizes_of(cc.compile(Classifier(), example_inputs=(torch.randint(0, 6, (4, 3)),)).plan)
+    assert (sizes.frozen, sizes.parameters) == (frozen, 4 * 30)
+
+
+def test_of_ways_as_fast_the_least_memory():
+    """8 examples at a time take as long as 32 where nothing is paid for a chunk; with a kernel's call they do not."""
+    machine = Machine(call=0.0, bytes=1e30, cache=1e30, fresh=1e9)
+    sizes = Sizes((8 * MEBI,), parameters=0, ops=10, flops=1e9)
+    assert fastest_chunk(sizes, 32, machine) == 1
+    assert fastest_chunk(sizes, 32, replace(machine, call=1e-5)) == 4  # 32 MiB are handed out again
